@@ -1,0 +1,81 @@
+"""What an executor is given and what it gives back.
+
+The step side of the protocol (step.json, events.jsonl) is documented in `mlpipe_run.py`, which reads and writes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlpipe_engine.model.spec import Resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTask:
+    """One attempt of one step, fully laid out on disk: everything an executor needs and nothing of the scheduler."""
+
+    attempt_id: str
+    """Unique for ever: UUID hex. Also the name of the step directory and of containers."""
+    step_dir: str
+    """Absolute. Holds code/ in/ out/ sdk/ logs/ step.json."""
+    argv: tuple[str, ...]
+    """Absolute program first."""
+    cwd: str
+    environment: tuple[tuple[str, str], ...]
+    """The whole environment of the process; nothing is inherited."""
+    stdout_path: str
+    stderr_path: str
+    timeout_seconds: float | None = None
+    """Counted while the machine is awake."""
+    grace_seconds: float = 5.0
+    """Between SIGTERM and SIGKILL."""
+    resources: Resources = Resources()
+    mounts: tuple[tuple[str, str], ...] = ()
+    """(host path, path in the step): lent read-only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    code: int
+
+    def __str__(self) -> str:
+        return f"exited {self.code}"
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    signal: int
+    because: str = ""
+    """"out of memory (limit 64 MB)", "canceled", "timed out after 5 s", or "" when somebody else did it."""
+
+    def __str__(self) -> str:
+        return f"killed by signal {self.signal}" + (f": {self.because}" if self.because else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Gone before anyone read its exit code; never counts as success."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"lost: {self.reason}"
+
+
+Exit = Exited | Killed | Lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The end of one attempt."""
+
+    attempt_id: str
+    exit: Exit
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    timed_out: bool = False
+    canceled: bool = False
+
+
+def succeeded(exit: Exit) -> bool:
+    return exit == Exited(0)

@@ -1,0 +1,54 @@
+"""What a step's identity is made of, kept as a value.
+
+`fingerprint` hashes a manifest and `explain` compares two: the hash and its explanation read the same entries and so
+cannot disagree. The manifest without its code entries gives the base key (DESIGN "Two-level lookup").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mlpipe_engine.model.encoding import Value, fingerprint
+
+
+class Section(StrEnum):
+    """Kinds of things that decide a result."""
+
+    STEP = "step"  # kind, script, user version, platform
+    ARGUMENT = "argument"  # argv, word by word
+    PARAMETER = "parameter"  # effective values of the parameters the step uses
+    VARIABLE = "variable"  # declared environment variables
+    INPUT = "input"  # name, mode -> content digest
+    OUTPUT = "output"  # declarations
+    ENVIRONMENT = "environment"  # interpreter, distributions, executables, image id
+    CODE = "code"  # snapshot digest; the only section outside the base key
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEntry:
+    section: Section
+    name: str
+    value: Value
+    """Exactly what is hashed; small enough to be stored and shown."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Sorted by section and name; no two entries share both."""
+
+    entries: tuple[ManifestEntry, ...]
+
+    @classmethod
+    def of(cls, entries: list[ManifestEntry]) -> Manifest:
+        return cls(tuple(sorted(entries, key=lambda e: (e.section.value, e.name))))
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint("step", [[e.section.value, e.name, e.value] for e in self.entries])
+
+    @property
+    def base_key(self) -> str:
+        return fingerprint(
+            "base", [[e.section.value, e.name, e.value] for e in self.entries if e.section is not Section.CODE]
+        )

@@ -1,0 +1,93 @@
+"""Rows read back from the store. No dict, no sqlite3 object leaves `store/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlpipe_engine.model.plan import Cause
+from mlpipe_engine.model.spec import Json
+from mlpipe_engine.model.states import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    id: str
+    """UUID hex."""
+    number: int
+    pipeline: str
+    experiment: str
+    state: State
+    created_at: str
+    """RFC 3339, UTC, microseconds."""
+    started_at: str | None = None
+    finished_at: str | None = None
+    seconds: float | None = None
+    parameters: tuple[tuple[str, Json], ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    properties: tuple[tuple[str, str], ...] = ()
+    source: str = "cli"
+    spec_digest: str = ""
+    resumed_from: str | None = None
+    mirrors: str | None = None
+    """Run whose step rows stand for this one's: everything was reused."""
+    error: str = ""
+    parent: str | None = None
+    name: str = ""
+    """Set for child runs made by a step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    run_id: str
+    name: str
+    index: int
+    state: State
+    attempt: int = 0
+    """How many times it was started in this run."""
+    decision: str = ""
+    """"execute", "reuse" or "skip"; "" while undecided."""
+    causes: tuple[Cause, ...] = ()
+    fingerprint: str = ""
+    base_key: str = ""
+    snapshot: str = ""
+    result_id: int | None = None
+    reused_from: str | None = None
+    """Id of the run whose result stands here."""
+    queued_at: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    seconds: float | None = None
+    exit: str = ""
+    """As text: "exited 0", "killed by signal 9", "timed out after 5 s", "lost: ..."."""
+    error: str = ""
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    outputs: tuple[tuple[str, str], ...] = ()
+    """(output name, artifact digest)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricRecord:
+    run_id: str
+    step: str
+    """"" for the run itself."""
+    name: str
+    kind: str
+    """scalar, list, row, table, image, confusion_matrix, accuracy_table, residuals, predictions."""
+    value: str
+    """JSON text."""
+    step_number: int | None = None
+    seq: int = 0
+    time: str = ""
+    origin: str = ""
+    """The step that logged it to its parent; kept so that reuse can replay it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactRecord:
+    digest: str
+    kind: str
+    """"file" or "folder"."""
+    size_bytes: int
+    file_count: int

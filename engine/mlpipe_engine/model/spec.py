@@ -1,0 +1,210 @@
+"""A pipeline as its author wrote it, as one frozen value that crosses process borders as JSON.
+
+Nothing in here was looked up on disk. `sdk` builds it, `definitions` carries it, `planning` reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Json = None | bool | int | float | str | tuple["Json", ...]
+"""A parameter value: frozen JSON without objects; lists are tuples."""
+
+ParameterType = Literal["str", "int", "float", "bool", "list", "none", "any"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterSpec:
+    """A named value that is set when the pipeline is submitted."""
+
+    name: str
+    type: ParameterType
+    default: Json = None
+    required: bool = False
+    """True when there is no default; None is a legal default of type "none" or "any"."""
+    choices: tuple[Json, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Literal part of a word."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterRef:
+    """The effective value of a parameter, as text in argv, typed in the fingerprint."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputRef:
+    """The absolute path of the step's input of that name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRef:
+    """The absolute path of the step's output of that name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiteralRef:
+    """A typed literal: an argument written as 1, "1", 1.0 or True keeps its type in the fingerprint."""
+
+    value: Json
+
+
+Part = Text | ParameterRef | InputRef | OutputRef | LiteralRef
+Word = tuple[Part, ...]
+"""One word of argv: the texts of its parts joined. Nothing ever goes through a shell."""
+
+InputMode = Literal["mount", "download", "direct"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutputSource:
+    """The output of another step."""
+
+    step: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathSource:
+    """Files of the project or of the machine: `paths` are project-relative where inside it, globs allowed (`*`, `**`).
+
+    One literal path (no glob) that is a file is lent as that file, else as its enclosing folder (single-file rule).
+    """
+
+    paths: tuple[str, ...]
+    validate: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSource:
+    """A registered dataset; version None means the latest at submit time."""
+
+    name: str
+    version: int | None = None
+
+
+Source = StepOutputSource | PathSource | DatasetSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    name: str
+    source: Source
+    mode: InputMode = "mount"
+    path_on_compute: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSpec:
+    name: str
+    mode: Literal["mount", "upload"] = "mount"
+    is_directory: bool | None = None
+    """True: the folder is made before the step starts; None: the script may make a file or a folder."""
+    allow_missing: bool = False
+    path_on_compute: str | None = None
+    datastore: str | None = None
+    destination: str | None = None
+    source_globs: str | None = None
+    pipeline_output_name: str | None = None
+    register_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a step leases while it runs."""
+
+    cpus: float = 1.0
+    memory_bytes: int = 0
+    gpus: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSpec:
+    """One step. `name` is unique in its pipeline (also after case folding)."""
+
+    name: str
+    kind: Literal["python", "command", "shell"]
+    """python: `script` under the step's interpreter; command: `command` is argv; shell: one word for `/bin/sh -c`."""
+    script: str | None = None
+    command: tuple[Word, ...] = ()
+    arguments: tuple[Word, ...] = ()
+    source_directory: str | None = None
+    """Project-relative where inside it; None: no code besides the command."""
+    inputs: tuple[InputSpec, ...] = ()
+    outputs: tuple[OutputSpec, ...] = ()
+    params: tuple[tuple[str, Part], ...] = ()
+    """Environment variables AML_PARAMETER_<name>; sorted by name."""
+    environment_variables: tuple[tuple[str, str], ...] = ()
+    run_after: tuple[str, ...] = ()
+    allow_reuse: bool = True
+    version: str | None = None
+    hash_paths: tuple[str, ...] = ()
+    code: Literal["precise", "snapshot"] = "precise"
+    compute: str | None = None
+    resources: Resources = Resources()
+    retries: int = 0
+    retry_delay_seconds: float = 1.0
+    timeout_seconds: float | None = None
+    when: str | None = None
+    """An expression over param("x") and metric("step", "name"); False skips the step and what needs it."""
+    trigger: Literal["success", "always"] = "success"
+    description: str = field(default="", compare=False)
+    where: str = field(default="", compare=False)
+    """`file:line` of its definition."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineSpec:
+    name: str
+    steps: tuple[StepSpec, ...]
+    """In the order written; upstream steps pulled in by closure stand where they were found."""
+    parameters: tuple[ParameterSpec, ...] = ()
+    description: str = field(default="", compare=False)
+    where: str = field(default="", compare=False)
+    pulled_in: tuple[str, ...] = field(default=(), compare=False)
+    """Steps the author did not list but others need."""
+
+    def step(self, name: str) -> StepSpec:
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitOptions:
+    """How one run of a pipeline differs from the plain one."""
+
+    experiment: str
+    parameters: tuple[tuple[str, Json], ...] = ()
+    """Values given for this run, sorted by name."""
+    force: bool = False
+    """regenerate_outputs: run everything; the results are reusable later."""
+    force_steps: tuple[str, ...] = ()
+    until_steps: tuple[str, ...] = ()
+    """--step: these and what they need."""
+    only_steps: tuple[str, ...] = ()
+    """--only: these alone, on the results their upstream steps last had."""
+    from_steps: tuple[str, ...] = ()
+    """--from: these and everything below runs; the rest is taken as it is."""
+    compute: str | None = None
+    continue_on_step_failure: bool = False
+    tags: tuple[tuple[str, str], ...] = ()
+    properties: tuple[tuple[str, str], ...] = ()
+    source: str = "cli"
+    """Who asked: cli, sdk, tui, watch, api."""
+    resumed_from: str | None = None

@@ -1,0 +1,63 @@
+"""A tree: files and folders frozen as names, kinds and content digests.
+
+Used for code snapshots, path inputs and artifacts alike, so that equal bytes have equal digests wherever they come from.
+Scanning a disk lives in `hashing` and `snapshots`; this module only knows the values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from mlpipe_engine.model.encoding import fingerprint
+
+Kind = Literal["f", "x", "d", "l"]
+"""File, executable file, directory, symbolic link."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a tree."""
+
+    path: str
+    """Relative, `/` between parts; undecodable bytes as surrogates (os.fsdecode). The root itself is ""."""
+    kind: Kind
+    digest: str = ""
+    """`b3:<hex>` of the bytes of a file; "" for a folder; the target text of a link."""
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Entries sorted by the bytes of their path. An artifact that is one file is a tree with the single entry path ""."""
+
+    entries: tuple[Entry, ...]
+
+    @classmethod
+    def of(cls, entries: list[Entry]) -> Tree:
+        return cls(tuple(sorted(entries, key=lambda e: e.path.encode("utf-8", "surrogateescape"))))
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity (`k1:<hex>`) of names, kinds, exec bits, link targets and all bytes."""
+        return fingerprint("tree", [[e.path, e.kind, e.digest] for e in self.entries])
+
+    @cached_property
+    def structure(self) -> str:
+        """Identity of names, kinds, exec bits and link targets without the bytes of files."""
+        return fingerprint(
+            "structure", [[e.path, e.kind, e.digest if e.kind == "l" else ""] for e in self.entries]
+        )
+
+    @cached_property
+    def by_path(self) -> dict[str, Entry]:
+        return {entry.path: entry for entry in self.entries}
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(entry.size_bytes for entry in self.entries)
+
+    @property
+    def file_count(self) -> int:
+        return sum(1 for entry in self.entries if entry.kind in "fx")

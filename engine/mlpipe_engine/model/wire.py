@@ -1,0 +1,78 @@
+"""Frozen values as JSON text and back, for process borders and stored documents.
+
+One rule for every dataclass of this package: `{"_": class name, field: value}` with defaults left out; tuples are lists.
+Unknown classes and unknown fields are errors, so that a document of a newer version is never half understood.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
+from typing import Any, TypeVar, cast
+
+from mlpipe_engine.model import events, execution, manifest, plan, records, spec, states, trees
+
+T = TypeVar("T")
+
+_CLASSES: dict[str, type[Any]] = {
+    name: value
+    for module in (spec, manifest, plan, records, events, execution, trees, states)
+    for name, value in vars(module).items()
+    if isinstance(value, type) and value.__module__ == module.__name__
+}
+
+
+def dump(value: object) -> str:
+    """ASCII JSON; equal values give equal text. Lone surrogates survive as escapes."""
+    return json.dumps(_lower(value), separators=(",", ":"), sort_keys=True, allow_nan=True)
+
+
+def load(kind: type[T], text: str) -> T:
+    """The value that `dump` wrote. Raises ValueError when the text is anything but a `kind`."""
+    value = _raise(json.loads(text))
+    if not isinstance(value, kind):
+        raise ValueError(f"expected a {kind.__name__}, found {type(value).__name__}")
+    return value
+
+
+def _lower(value: object) -> object:
+    if isinstance(value, Enum):
+        return {"_": type(value).__name__, "value": value.value}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, bytes):
+        return {"_": "bytes", "value": value.hex()}
+    if isinstance(value, list | tuple):
+        return [_lower(member) for member in value]
+    if isinstance(value, dict):
+        return {"_": "map", "value": {key: _lower(member) for key, member in value.items()}}
+    if is_dataclass(value):
+        lowered: dict[str, object] = {"_": type(value).__name__}
+        for item in fields(value):
+            member = getattr(value, item.name)
+            if item.default is MISSING or member != item.default or type(member) is not type(item.default):
+                lowered[item.name] = _lower(member)
+        return lowered
+    raise TypeError(f"{type(value).__name__} does not cross process borders")
+
+
+def _raise(value: Any) -> object:
+    if isinstance(value, list):
+        return tuple(_raise(member) for member in value)
+    if not isinstance(value, dict):
+        return value
+    name = value.get("_")
+    if name == "bytes":
+        return bytes.fromhex(value["value"])
+    if name == "map":
+        return {key: _raise(member) for key, member in value["value"].items()}
+    kind = _CLASSES.get(cast(str, name))
+    if kind is None:
+        raise ValueError(f"unknown value {name!r}")
+    if issubclass(kind, Enum):
+        return kind(value["value"])
+    try:
+        return kind(**{key: _raise(member) for key, member in value.items() if key != "_"})
+    except TypeError as error:
+        raise ValueError(f"{name}: {error}") from None
