@@ -48,6 +48,10 @@ class StepRecord:
     decision: str = ""
     """"execute", "reuse" or "skip"; "" while undecided."""
     causes: tuple[Cause, ...] = ()
+    unread: tuple[Cause, ...] = ()
+    """What changed since the reused result was made, but was never read by it."""
+    compared_with: int | None = None
+    """Id of the result the causes were found against."""
     fingerprint: str = ""
     base_key: str = ""
     snapshot: str = ""
@@ -65,6 +69,7 @@ class StepRecord:
     peak_memory_bytes: int | None = None
     outputs: tuple[tuple[str, str], ...] = ()
     """(output name, artifact digest)."""
+    expected_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

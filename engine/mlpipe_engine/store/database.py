@@ -1,0 +1,198 @@
+"""The connection to state.db: opening, the write lock, transactions, checkpoints.
+
+Everything that writes goes through `Database.write`, which takes a file lock first: SQLite's own busy handler starves writers,
+and SQLite before 3.51.3 can corrupt a WAL when a checkpoint meets a writer. Schema lives in `schema`, queries beside it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from mlpipe_engine.errors import FilesystemError, LockTimeoutError, StoreDamagedError, StoreTooNewError
+
+VERSION = 1
+APPLICATION_ID = 0x6D6C7069  # "mlpi"
+_CHECKPOINT_BYTES = 4 << 20
+_GIVE_UP_SECONDS = 30.0
+
+
+class Database:
+    """One connection; used by one thread. `write()` may wait for other processes, reading never does."""
+
+    def __init__(self, state_dir: str, connection: sqlite3.Connection, *, read_only: bool) -> None:
+        self._state_dir = state_dir
+        self._connection = connection
+        self.read_only = read_only
+        self._lock_fd = -1
+
+    @classmethod
+    def open(cls, state_dir: str, *, create: bool, same_thread: bool = True) -> Database | None:
+        """The store of a project, or None when there is none yet and `create` is False.
+
+        Raises StoreTooNewError, StoreDamagedError, FilesystemError, LockTimeoutError. A store that cannot be written is opened for reading.
+        """
+        path = os.path.join(state_dir, "state.db")
+        exists = os.path.lexists(path)
+        if not exists and not create:
+            return None
+        if exists and not os.path.isfile(path):
+            raise StoreDamagedError(f"store damaged: {path} is not a file")
+        read_only = not create and not os.access(path, os.W_OK)
+        try:
+            if not exists:
+                os.makedirs(state_dir, exist_ok=True)
+            connection = _connect(path, read_only=read_only, same_thread=same_thread)
+            database = cls(state_dir, connection, read_only=read_only)
+            database._ensure_schema(path)
+        except OSError as error:
+            raise FilesystemError.of(error, "open the store") from error
+        except sqlite3.DatabaseError as error:
+            raise translated(error, path) from error
+        return database
+
+    def _ensure_schema(self, path: str) -> None:
+        version = self.query("PRAGMA user_version")[0][0]
+        if version > VERSION:
+            raise StoreTooNewError(path, version, VERSION)
+        if version == VERSION or self.read_only:
+            return
+        with self._locked():
+            if self.query("PRAGMA user_version")[0][0] == VERSION:
+                return
+            from mlpipe_engine.store.schema import migrate
+
+            self._connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            migrate(self._connection)
+
+    def query(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]] | list[tuple[int, ...]]:
+        """All rows; keeps no transaction open."""
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise translated(error, os.path.join(self._state_dir, "state.db")) from error
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, durable when the block ends (synchronous=FULL). Keep it short: no hashing, no file work inside."""
+        try:
+            with self._locked():
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection
+                except BaseException:
+                    with suppress(sqlite3.Error):
+                        self._connection.execute("ROLLBACK")
+                    raise
+                self._connection.execute("COMMIT")
+                self._checkpoint()
+        except sqlite3.DatabaseError as error:
+            raise translated(error, os.path.join(self._state_dir, "state.db")) from error
+
+    def changes_seen(self) -> int:
+        """A number that moves when another connection committed something."""
+        return int(self.query("PRAGMA data_version")[0][0])  # type: ignore[call-overload]
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            self._connection.close()
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if self._lock_fd < 0:
+            try:
+                self._lock_fd = os.open(os.path.join(self._state_dir, "meta.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                raise FilesystemError.of(error, "open", os.path.join(self._state_dir, "meta.lock")) from error
+        _acquire(self._lock_fd)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def _checkpoint(self) -> None:
+        """Under the write lock, so that no writer and no other checkpoint runs beside it."""
+        with suppress(OSError, sqlite3.Error):
+            if os.stat(os.path.join(self._state_dir, "state.db-wal")).st_size > _CHECKPOINT_BYTES:
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def _connect(path: str, *, read_only: bool, same_thread: bool) -> sqlite3.Connection:
+    from urllib.parse import quote
+
+    uri = f"file:{quote(path)}?mode={'ro' if read_only else 'rwc'}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0, check_same_thread=same_thread)
+    if read_only and not os.access(os.path.dirname(path), os.W_OK):
+        # WAL needs a shared-memory file beside the database; without write permission only an immutable view is possible.
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        except sqlite3.OperationalError:
+            connection.close()
+            connection = sqlite3.connect(f"file:{quote(path)}?immutable=1", uri=True, isolation_level=None)
+    for pragma in ("busy_timeout=30000", "mmap_size=0", "trusted_schema=OFF", "cell_size_check=ON", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+    if not read_only:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0", "journal_size_limit=67108864"):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+    return connection
+
+
+def _acquire(fd: int) -> None:
+    """Polls, because flock queues are not fair; names nobody after a time-out but says which file is locked."""
+    pause, waited = 0.0005, 0.0
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if waited >= _GIVE_UP_SECONDS:
+                raise LockTimeoutError(
+                    f"another mlpipe-tui process has been writing to this project for {_GIVE_UP_SECONDS:.0f} s",
+                    hint="Find it with `fuser .mlpipe/meta.lock`; go on with it (kill -CONT) or end it.",
+                ) from None
+            time.sleep(pause)
+            waited += pause
+            pause = min(pause * 1.5, 0.01)
+
+
+def translated(error: sqlite3.DatabaseError, path: str) -> Exception:
+    """Foreign errors end here: disk trouble is the machine's, a malformed file is the store's."""
+    text = str(error)
+    if "disk is full" in text or "database or disk is full" in text:
+        return FilesystemError(f"cannot write {path}: No space left on device", hint="Free some disk space, then run the same command again.")
+    if "readonly" in text:
+        return FilesystemError(f"cannot write {path}: the project is read-only for this user", hint="Change the owner or the mode of .mlpipe.")
+    if "disk I/O error" in text or "unable to open" in text:
+        return FilesystemError(f"cannot use {path}: {text}", hint="Check the disk and the permissions of .mlpipe.")
+    if "malformed" in text or "not a database" in text or "corrupt" in text:
+        return StoreDamagedError(f"store damaged: {path}: {text}")
+    return error
+
+
+class PerThread:
+    """Hands each thread its own Database of the same project; sqlite3 connections do not cross threads."""
+
+    def __init__(self, state_dir: str) -> None:
+        self._state_dir = state_dir
+        self._local = threading.local()
+
+    def get(self, *, create: bool) -> Database | None:
+        found: Database | None = getattr(self._local, "database", None)
+        if found is None or (create and found.read_only):
+            found = Database.open(self._state_dir, create=create)
+            self._local.database = found
+        return found
+
+    def close(self) -> None:
+        found: Database | None = getattr(self._local, "database", None)
+        if found is not None:
+            found.close()
+            self._local.database = None

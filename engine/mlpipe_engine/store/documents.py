@@ -1,0 +1,82 @@
+"""Stored texts: compressed, written once under their digest; and the small encodings of columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable
+
+from mlpipe_engine.model import wire
+from mlpipe_engine.model.manifest import Manifest, ManifestEntry, Section
+from mlpipe_engine.store.database import Database
+
+
+def pack(text: str) -> bytes:
+    return zlib.compress(text.encode("ascii"), 1)
+
+
+def unpack(body: object) -> str:
+    if not isinstance(body, bytes):
+        raise ValueError("a stored document must be bytes")
+    return zlib.decompress(body).decode("ascii")
+
+
+def write_document(db: sqlite3.Connection, table: str, text: str) -> str:
+    digest = hashlib.sha256(text.encode("ascii")).hexdigest()
+    db.execute(f"INSERT OR IGNORE INTO {table} (digest, body) VALUES (?, ?)", (digest, pack(text)))
+    return digest
+
+
+def read_document(database: Database, digest: str) -> str | None:
+    rows = database.query("SELECT body FROM documents WHERE digest = ?", (digest,))
+    return unpack(rows[0][0]) if rows else None
+
+
+class ManifestTexts:
+    """Manifests as documents. The environment, equal for most steps, is a document of its own that others name."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[ManifestEntry, ...], tuple[str, str]] = {}
+
+    def split(self, manifest: Manifest) -> tuple[str, str, str]:
+        """(digest of the environment, its text, text of the rest)."""
+        environment = tuple(entry for entry in manifest.entries if entry.section is Section.ENVIRONMENT)
+        try:
+            known = self._known.get(environment)
+        except TypeError:  # a list value is not hashable: then it is encoded again
+            known = None
+        if known is None:
+            text = wire.dump(environment)
+            known = (hashlib.sha256(text.encode("ascii")).hexdigest(), text)
+            try:
+                self._known[environment] = known
+            except TypeError:
+                pass
+        rest = tuple(entry for entry in manifest.entries if entry.section is not Section.ENVIRONMENT)
+        return known[0], known[1], wire.dump((known[0], rest))
+
+
+def write_manifest(db: sqlite3.Connection, fingerprint: str, parts: tuple[str, str, str]) -> None:
+    environment, text, rest = parts
+    db.execute("INSERT OR IGNORE INTO documents (digest, body) VALUES (?, ?)", (environment, pack(text)))
+    db.execute("INSERT OR IGNORE INTO documents (digest, body) VALUES (?, ?)", (fingerprint, pack(rest)))
+
+
+def read_manifest(database: Database, fingerprint: str) -> Manifest | None:
+    body = read_document(database, fingerprint) if fingerprint else None
+    if body is None:
+        return None
+    environment, rest = wire.load(tuple, body)
+    text = read_document(database, environment)
+    return Manifest.of([*rest, *(wire.load(tuple, text) if text else ())])
+
+
+def pairs(items: Iterable[tuple[str, object]]) -> str:
+    return json.dumps([list(item) for item in items], separators=(",", ":"))
+
+
+def unpairs(text: object) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in json.loads(str(text))) if text else ()

@@ -1,0 +1,120 @@
+"""Groups what a runner has to record: one shared sync and one transaction for many steps.
+
+The caller goes on at once; `then` is called, from the recorder's thread, when what it covers is durable (DESIGN "Durability is
+grouped"). Order on disk: bytes, folder, row. A write that fails ends the recorder: later writes fail with the same error.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mlpipe_engine.errors import FilesystemError
+from mlpipe_engine.store.database import Database
+
+Statement = Callable[[sqlite3.Connection], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    statement: Statement
+    then: Callable[[], None] | None
+    durable: bool
+
+
+class Recorder:
+    """`sync` makes the bytes of published artifacts durable; it is called before a transaction that names any."""
+
+    def __init__(self, state_dir: str, sync: Callable[[], None], *, window_seconds: float = 0.05) -> None:
+        self._state_dir = state_dir
+        self._sync = sync
+        self._window = window_seconds
+        self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._hurry = threading.Event()
+        self._failed: BaseException | None = None
+        self._on_failure: Callable[[], None] | None = None
+        self._thread = threading.Thread(target=self._loop, name="recorder", daemon=True)
+        self._thread.start()
+
+    def on_failure(self, callback: Callable[[], None]) -> None:
+        self._on_failure = callback
+
+    def put(self, statement: Statement, then: Callable[[], None] | None = None, *, durable: bool = False) -> None:
+        """`durable`: bytes of artifacts must be on disk before this row is. Raises what an earlier write failed with."""
+        self.check()
+        self._queue.put(_Entry(statement, then, durable))
+
+    def check(self) -> None:
+        if self._failed is not None:
+            raise self._failed
+
+    def flush(self) -> None:
+        """Wait until everything put so far is durable. Raises what a write failed with."""
+        done = threading.Event()
+        self._hurry.set()
+        self._queue.put(_Entry(lambda _: None, done.set, False))
+        while not done.wait(0.05):
+            if self._failed is not None or not self._thread.is_alive():
+                break
+        self._hurry.clear()
+        self.check()
+
+    def close(self) -> None:
+        """Write what is left and end the thread; never raises."""
+        self._hurry.set()
+        self._queue.put(None)
+        self._thread.join()
+
+    def _loop(self) -> None:
+        database: Database | None = None
+        try:
+            open_for_more = True
+            while open_for_more:
+                group, open_for_more = self._collect()
+                if not group:
+                    continue
+                if database is None:
+                    database = Database.open(self._state_dir, create=True)
+                assert database is not None
+                self._write(database, group)
+        except BaseException as error:  # the runner thread reports it
+            self._failed = error if isinstance(error, Exception) else RuntimeError(repr(error))
+            if isinstance(error, OSError):
+                self._failed = FilesystemError.of(error, "record the run")
+            if self._on_failure is not None:
+                self._on_failure()
+        finally:
+            if database is not None:
+                database.close()
+
+    def _collect(self) -> tuple[list[_Entry], bool]:
+        first = self._queue.get()
+        if first is None:
+            return [], False
+        group = [first]
+        deadline = time.monotonic() + self._window
+        while True:
+            left = 0.0 if self._hurry.is_set() else deadline - time.monotonic()
+            try:
+                entry = self._queue.get(timeout=min(left, 0.01)) if left > 0 else self._queue.get_nowait()
+            except queue.Empty:
+                if left > 0:
+                    continue
+                return group, True
+            if entry is None:
+                return group, False
+            group.append(entry)
+
+    def _write(self, database: Database, group: list[_Entry]) -> None:
+        if any(entry.durable for entry in group):
+            self._sync()
+        with database.write() as connection:
+            for entry in group:
+                entry.statement(connection)
+        for entry in group:
+            if entry.then is not None:
+                entry.then()

@@ -1,0 +1,259 @@
+"""Runs and step runs: queries that give records, and the few statements that change rows.
+
+Reading takes no lock. The writing functions take the connection of an open transaction; `recorder` groups them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+
+from mlpipe_engine.errors import RunNotFoundError, nearest
+from mlpipe_engine.model import wire
+from mlpipe_engine.model.plan import Cause
+from mlpipe_engine.model.records import RunRecord, StepRecord
+from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
+from mlpipe_engine.model.states import FINAL, State
+from mlpipe_engine.store.database import Database
+from mlpipe_engine.store.documents import pairs, unpack, unpairs, write_document
+
+_RUN_COLUMNS = (
+    "id, number, pipeline, experiment, state, created_at, started_at, finished_at, seconds, parameters, tags, properties,"
+    " source, spec, resumed_from, (SELECT m.id FROM runs m WHERE m.number = runs.mirrors), error, parent, name"
+)
+_STEP_COLUMNS = (
+    "s.name, s.idx, s.state, s.attempt, s.decision, s.causes, s.unread, s.compared, s.manifest, s.base_key, s.snapshot, s.result,"
+    " (SELECT r.id FROM runs r WHERE r.number = s.reused_from), s.queued_at, s.started_at, s.finished_at, s.seconds, s.exit,"
+    " s.error, s.cpu_seconds, s.peak_memory_bytes, s.outputs, s.expected_seconds"
+)
+
+
+class RunQueries:
+    """Reads runs of one project."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def recent(
+        self,
+        limit: int,
+        before: int | None = None,
+        *,
+        experiment: str | None = None,
+        pipeline: str | None = None,
+        state: str | None = None,
+    ) -> tuple[RunRecord, ...]:
+        """Newest first; `before` is the number of the last run of the page before (keyset, never OFFSET)."""
+        wanted = {"experiment": experiment, "pipeline": pipeline, "state": state}
+        clauses = ["parent IS NULL", *(f"{column} = ?" for column, value in wanted.items() if value is not None)]
+        values: list[object] = [value for value in wanted.values() if value is not None]
+        if before is not None:
+            clauses.append("number < ?")
+            values.append(before)
+        sql = f"SELECT {_RUN_COLUMNS} FROM runs WHERE {' AND '.join(clauses)} ORDER BY number DESC LIMIT ?"
+        return tuple(map(_run, self._db.query(sql, (*values, limit))))
+
+    def get(self, run_id: str) -> RunRecord:
+        rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?", (run_id,))
+        if not rows:
+            raise RunNotFoundError(f"no run has the id {run_id}", hint="List the runs with `mlpipe-tui runs`.")
+        return _run(rows[0])
+
+    def find(self, text: str) -> RunRecord:
+        """By number, "latest", id or unique prefix of an id. Raises RunNotFoundError."""
+        hint = "List the runs with `mlpipe-tui runs`."
+        if text == "latest":
+            found = self.recent(1)
+            if found:
+                return found[0]
+            raise RunNotFoundError("this project has no run yet", hint="Start one with `mlpipe-tui run`.")
+        if text.isascii() and text.isdigit() and len(text) < 19:
+            rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE number = ?", (int(text),))
+            if rows:
+                return _run(rows[0])
+        prefix = text.replace("-", "").lower()
+        if prefix and len(prefix) >= 4 and all(character in "0123456789abcdef" for character in prefix):
+            sql = f"SELECT {_RUN_COLUMNS} FROM runs WHERE id >= ? AND id < ? ORDER BY id LIMIT 3"
+            rows = self._db.query(sql, (prefix, prefix + "g"))
+            if len(rows) == 1:
+                return _run(rows[0])
+            if rows:
+                numbers = ", ".join(str(row[1]) for row in rows)
+                raise RunNotFoundError(f"the run id {text} is not unique: runs {numbers} ...", hint="Give more digits, or the number.")
+        last = self.recent(1)
+        known = f"numbers go from 1 to {last[0].number}" if last else "this project has no run yet"
+        raise RunNotFoundError(f"there is no run {text!r}; {known}", hint=hint)
+
+    def children(self, run_id: str) -> tuple[RunRecord, ...]:
+        rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE parent = ? ORDER BY number", (run_id,))
+        return tuple(map(_run, rows))
+
+    def steps(self, run: RunRecord) -> tuple[StepRecord, ...]:
+        """In pipeline order. A run that mirrors another shows that one's results as reused."""
+        if run.mirrors is not None:
+            return tuple(_mirrored(step, run) for step in self._steps(self.get(run.mirrors)))
+        return self._steps(run)
+
+    def _steps(self, run: RunRecord) -> tuple[StepRecord, ...]:
+        rows = self._db.query(f"SELECT {_STEP_COLUMNS} FROM step_runs s WHERE s.run = ? ORDER BY s.idx", (run.number,))
+        return tuple(_step(run.id, row) for row in rows)
+
+    def step(self, run: RunRecord, name: str) -> StepRecord:
+        steps = self.steps(run)
+        for step in steps:
+            if step.name == name:
+                return step
+        close = nearest(name, [step.name for step in steps])
+        raise RunNotFoundError(
+            f"run {run.number} has no step {name!r}" + (f"; did you mean {close!r}?" if close else ""),
+            hint=f"List its steps with `mlpipe-tui show {run.number}`.",
+        )
+
+    def changed_steps(self, run: RunRecord, since: int) -> tuple[int, tuple[StepRecord, ...]]:
+        """Step rows that changed after `since`, and the new mark."""
+        sql = f"SELECT {_STEP_COLUMNS}, s.changed FROM step_runs s WHERE s.run = ? AND s.changed > ? ORDER BY s.changed, s.idx"
+        rows = self._db.query(sql, (run.number, since))
+        mark = max((int(row[-1]) for row in rows), default=since)  # type: ignore[call-overload]
+        return mark, tuple(_step(run.id, row) for row in rows)
+
+    def spec(self, run: RunRecord) -> PipelineSpec:
+        rows = self._db.query("SELECT body FROM specs WHERE digest = ?", (run.spec_digest,))
+        return wire.load(PipelineSpec, unpack(rows[0][0]))
+
+    def options(self, run_id: str) -> SubmitOptions:
+        rows = self._db.query("SELECT options FROM runs WHERE id = ?", (run_id,))
+        return wire.load(SubmitOptions, str(rows[0][0]))
+
+    def cancel_requested(self, run_id: str) -> bool:
+        return bool(self._db.query("SELECT cancel_requested FROM runs WHERE id = ?", (run_id,))[0][0])
+
+    def unfinished(self) -> tuple[RunRecord, ...]:
+        rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE state IN ('queued', 'running') AND parent IS NULL")
+        return tuple(map(_run, rows))
+
+
+def insert_run(
+    db: sqlite3.Connection, run_id: str, spec: PipelineSpec, options: SubmitOptions, parameters: Iterable[tuple[str, object]], now: str
+) -> int:
+    """A queued run with a queued row for every step. Returns its number."""
+    digest = write_document(db, "specs", wire.dump(spec))
+    cursor = db.execute(
+        "INSERT INTO runs (id, pipeline, experiment, state, created_at, parameters, tags, properties, source, spec, options, resumed_from)"
+        " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?)",
+        (run_id, spec.name, options.experiment, now, wire.dump(tuple(parameters)), pairs(options.tags), pairs(options.properties),
+         options.source, digest, wire.dump(options), options.resumed_from),
+    )  # fmt: skip
+    number = int(cursor.lastrowid or 0)
+    db.executemany(
+        "INSERT INTO step_runs (run, idx, name, pipeline, state, queued_at) VALUES (?, ?, ?, ?, 'queued', ?)",
+        [(number, index, step.name, spec.name, now) for index, step in enumerate(spec.steps)],
+    )
+    return number
+
+
+def insert_mirror(db: sqlite3.Connection, run_id: str, mirrored: int, options: SubmitOptions, now: str, seconds: float) -> int:
+    """One row for a run in which everything was reused; its step rows are those of `mirrored`."""
+    cursor = db.execute(
+        "INSERT INTO runs (id, pipeline, experiment, state, created_at, started_at, finished_at, seconds, parameters, tags, properties,"
+        " source, spec, options, resumed_from, mirrors)"
+        " SELECT ?, pipeline, ?, 'reused', ?, ?, ?, ?, parameters, ?, properties, ?, spec, ?, NULL, coalesce(mirrors, number)"
+        " FROM runs WHERE number = ?",
+        (run_id, options.experiment, now, now, now, seconds, pairs(options.tags), options.source, wire.dump(options), mirrored),
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def insert_child_run(db: sqlite3.Connection, child_id: str, parent: str, name: str, now: str) -> None:
+    db.execute(
+        "INSERT OR IGNORE INTO runs (id, pipeline, experiment, state, created_at, started_at, source, spec, parent, name)"
+        " SELECT ?, pipeline, experiment, 'running', ?, ?, 'step', '', id, ? FROM runs WHERE id = ?",
+        (child_id, now, now, name, parent),
+    )
+
+
+def update_run(db: sqlite3.Connection, run_id: str, **columns: object) -> None:
+    names = ", ".join(f"{name} = ?" for name in columns)
+    db.execute(f"UPDATE runs SET {names} WHERE id = ?", (*columns.values(), run_id))
+
+
+def finish_run(db: sqlite3.Connection, run_id: str, state: State, now: str, seconds: float, error: str) -> None:
+    db.execute(
+        "UPDATE runs SET state = ?, finished_at = ?, seconds = ?, error = ? WHERE id = ? AND state IN ('queued', 'running')",
+        (state.value, now, seconds, error, run_id),
+    )
+
+
+def cancel_unfinished_steps(db: sqlite3.Connection, run_id: str, now: str) -> None:
+    db.execute(
+        "UPDATE step_runs SET state = 'canceled', finished_at = ? WHERE run = (SELECT number FROM runs WHERE id = ?)"
+        " AND state IN ('queued', 'preparing', 'running')",
+        (now, run_id),
+    )
+
+
+def update_step(db: sqlite3.Connection, run: int, index: int, mark: int, columns: Mapping[str, object]) -> None:
+    """`mark` grows with every change of the run, so that followers can ask for what is new."""
+    names = ", ".join(f"{name} = ?" for name in columns)
+    db.execute(f"UPDATE step_runs SET {names}, changed = ? WHERE run = ? AND idx = ?", (*columns.values(), mark, run, index))
+
+
+def causes_text(causes: tuple[Cause, ...]) -> str:
+    return wire.dump(causes) if causes else ""
+
+
+def _causes(text: object) -> tuple[Cause, ...]:
+    return wire.load(tuple, str(text)) if text else ()
+
+
+def _run(row: tuple[object, ...]) -> RunRecord:
+    (run_id, number, pipeline, experiment, state, created, started, finished, seconds, parameters, tags, properties, source, spec,
+     resumed, mirrors, error, parent, name) = row  # fmt: skip
+    return RunRecord(
+        id=str(run_id), number=int(str(number)), pipeline=str(pipeline), experiment=str(experiment), state=State(str(state)),
+        created_at=str(created), started_at=_text(started), finished_at=_text(finished), seconds=_float(seconds),
+        parameters=wire.load(tuple, str(parameters)), tags=unpairs(tags), properties=unpairs(properties), source=str(source),
+        spec_digest=str(spec), resumed_from=_text(resumed), mirrors=_text(mirrors), error=str(error), parent=_text(parent), name=str(name),
+    )  # fmt: skip
+
+
+def _step(run_id: str, row: tuple[object, ...]) -> StepRecord:
+    (name, index, state, attempt, decision, causes, unread, compared, manifest, base_key, snapshot, result, reused, queued, started,
+     finished, seconds, exit, error, cpu, peak, outputs, expected) = row[:23]  # fmt: skip
+    return StepRecord(
+        run_id=run_id, name=str(name), index=int(str(index)), state=State(str(state)), attempt=int(str(attempt)),
+        decision=str(decision), causes=_causes(causes), unread=_causes(unread), compared_with=_int(compared),
+        fingerprint=str(manifest or ""), base_key=str(base_key or ""), snapshot=str(snapshot or ""), result_id=_int(result),
+        reused_from=_text(reused), queued_at=_text(queued), started_at=_text(started), finished_at=_text(finished),
+        seconds=_float(seconds), exit=str(exit), error=str(error), cpu_seconds=_float(cpu), peak_memory_bytes=_int(peak),
+        outputs=unpairs(outputs), expected_seconds=_float(expected),
+    )  # fmt: skip
+
+
+def _mirrored(step: StepRecord, run: RunRecord) -> StepRecord:
+    from dataclasses import replace
+
+    if step.state is State.SKIPPED:
+        return replace(step, run_id=run.id, started_at=run.created_at, finished_at=run.finished_at)
+    producer = step.reused_from or step.run_id
+    return replace(
+        step, run_id=run.id, state=State.REUSED, attempt=0, decision="reuse", causes=(), unread=(), reused_from=producer,
+        queued_at=run.created_at, started_at=run.created_at, finished_at=run.finished_at, exit="",
+    )  # fmt: skip
+
+
+def is_final(run: RunRecord) -> bool:
+    return run.state in FINAL
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _int(value: object) -> int | None:
+    return None if value is None else int(str(value))
+
+
+def _float(value: object) -> float | None:
+    return None if value is None else float(str(value))
+
+

@@ -1,0 +1,117 @@
+"""Tables of state.db and how older files become newer ones, by sqlite-utils migrations.
+
+A released migration is never edited; a new one is added below it and VERSION is raised. Imported only when a file has to be
+made or migrated, because sqlite-utils takes 300 ms to import.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from sqlite_utils import Database, Migrations
+
+from mlpipe_engine.store.database import VERSION
+
+migrations = Migrations("mlpipe")
+
+_FINAL = "('succeeded', 'failed', 'canceled', 'reused', 'skipped')"
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file behind `connection` to VERSION; all steps in one transaction. Prereq: the write lock is held."""
+    database = Database(connection, execute_plugins=False)
+    migrations.apply(database)
+    connection.execute(f"PRAGMA user_version={VERSION}")
+
+
+@migrations()
+def m001_runs_results_and_metrics(db: Database) -> None:
+    db.table("runs").create(
+        {
+            "number": int,
+            "id": str,
+            "pipeline": str,
+            "experiment": str,
+            "state": str,
+            "created_at": str,
+            "started_at": str,
+            "finished_at": str,
+            "seconds": float,
+            "parameters": str,
+            "tags": str,
+            "properties": str,
+            "source": str,
+            "spec": str,
+            "options": str,
+            "resumed_from": str,
+            "mirrors": int,
+            "error": str,
+            "parent": str,
+            "name": str,
+            "cancel_requested": int,
+        },
+        pk="number",
+        not_null={"id", "pipeline", "experiment", "state", "created_at"},
+        defaults={"parameters": "[]", "tags": "[]", "properties": "[]", "source": "", "spec": "", "options": "",
+                  "error": "", "name": "", "cancel_requested": 0},
+        strict=True,
+    )  # fmt: skip
+    db.table("runs").create_index(["id"], unique=True)
+    db.table("runs").create_index(["experiment", "number"])
+    db.table("runs").create_index(["pipeline", "number"])
+    db.table("runs").create_index(["parent"])
+    db.execute("CREATE TABLE specs (digest TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute("CREATE TABLE documents (digest TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute(
+        """CREATE TABLE step_runs (
+            run INTEGER NOT NULL REFERENCES runs(number) ON DELETE CASCADE, idx INTEGER NOT NULL, name TEXT NOT NULL,
+            pipeline TEXT NOT NULL, state TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, decision TEXT NOT NULL DEFAULT '',
+            causes TEXT NOT NULL DEFAULT '', unread TEXT NOT NULL DEFAULT '', compared INTEGER, manifest TEXT, base_key TEXT,
+            snapshot TEXT, result INTEGER, reused_from INTEGER, queued_at TEXT, started_at TEXT, finished_at TEXT, seconds REAL,
+            exit TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '', cpu_seconds REAL, peak_memory_bytes INTEGER,
+            outputs TEXT NOT NULL DEFAULT '', expected_seconds REAL, changed INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (run, idx)) STRICT, WITHOUT ROWID"""
+    )
+    db.execute("CREATE INDEX step_runs_by_name ON step_runs (pipeline, name, run)")
+    db.execute(
+        """CREATE TABLE results (
+            id INTEGER PRIMARY KEY, run INTEGER NOT NULL, step TEXT NOT NULL, pipeline TEXT NOT NULL, fingerprint TEXT NOT NULL,
+            base_key TEXT NOT NULL, snapshot TEXT NOT NULL, structure TEXT NOT NULL, reads BLOB, outputs TEXT NOT NULL,
+            seconds REAL NOT NULL, finished_at TEXT NOT NULL, withdrawn TEXT NOT NULL DEFAULT '') STRICT"""
+    )
+    db.execute("CREATE INDEX results_by_base_key ON results (base_key, id)")
+    db.execute("CREATE INDEX results_by_step ON results (pipeline, step, id)")
+    db.execute(
+        """CREATE TABLE artifacts (
+            digest TEXT PRIMARY KEY, kind TEXT NOT NULL, size_bytes INTEGER NOT NULL, file_count INTEGER NOT NULL,
+            signature TEXT NOT NULL, created_at TEXT NOT NULL) STRICT, WITHOUT ROWID"""
+    )
+    db.execute(
+        """CREATE TABLE metrics (
+            id INTEGER PRIMARY KEY, run INTEGER NOT NULL, step TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL,
+            value TEXT NOT NULL, step_number INTEGER, time TEXT NOT NULL, origin TEXT NOT NULL DEFAULT '') STRICT"""
+    )
+    db.execute("CREATE INDEX metrics_by_run ON metrics (run, step, id)")
+    db.execute(
+        """CREATE TABLE files (
+            run INTEGER NOT NULL, step TEXT NOT NULL, name TEXT NOT NULL, path TEXT NOT NULL,
+            PRIMARY KEY (run, step, name)) STRICT, WITHOUT ROWID"""
+    )
+    db.execute(
+        """CREATE TABLE models (
+            id INTEGER PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL, run INTEGER NOT NULL, step TEXT NOT NULL,
+            path TEXT NOT NULL, tags TEXT NOT NULL, created_at TEXT NOT NULL, UNIQUE (name, version)) STRICT"""
+    )
+    db.execute(
+        """CREATE TABLE stat_cache (
+            path BLOB PRIMARY KEY, dev INTEGER, ino INTEGER, ctime_ns INTEGER, mtime_ns INTEGER, size INTEGER,
+            digest TEXT NOT NULL, cached_at_ns INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID"""
+    )
+    db.execute("CREATE TABLE cache (key TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute("CREATE TABLE uptodate (request TEXT PRIMARY KEY, run INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID")
+    for table in ("runs", "step_runs"):
+        db.execute(
+            f"""CREATE TRIGGER {table}_final BEFORE UPDATE OF state ON {table}
+                WHEN OLD.state IN {_FINAL} AND NEW.state <> OLD.state
+                BEGIN SELECT RAISE(ABORT, 'a final state never changes'); END"""
+        )
