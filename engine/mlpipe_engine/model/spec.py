@@ -89,15 +89,7 @@ class PathSource:
     validate: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetSource:
-    """A registered dataset; version None means the latest at submit time."""
-
-    name: str
-    version: int | None = None
-
-
-Source = StepOutputSource | PathSource | DatasetSource
+Source = StepOutputSource | PathSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

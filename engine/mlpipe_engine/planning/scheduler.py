@@ -24,9 +24,12 @@ class Scheduler:
         order: Sequence[str],
         parents: Mapping[str, Sequence[str]],
         *,
+        data_parents: Mapping[str, frozenset[str]] | None = None,
         always: frozenset[str] = frozenset(),
         continue_on_failure: bool = False,
     ) -> None:
+        """`data_parents`: parents whose outputs a step reads; the others only come first. None: all of them."""
+        self._data_parents = data_parents
         self._order = {name: number for number, name in enumerate(order)}
         self._parents = {name: tuple(parents.get(name, ())) for name in order}
         self._children: dict[str, list[str]] = {name: [] for name in order}
@@ -60,8 +63,11 @@ class Scheduler:
         self._given.update(found)
         return found
 
-    def finished(self, name: str, state: State) -> list[tuple[str, str]]:
-        """Report a final state. Returns (step, because of step) for every step that is skipped by it, in order."""
+    def finished(self, name: str, state: State, *, by_condition: bool = False) -> list[tuple[str, str]]:
+        """Report a final state. Returns (step, because of step) for every step that is skipped by it, in order.
+
+        `by_condition`: skipped because its `when` is not true; then only steps that read its outputs are skipped with it.
+        """
         skipped: list[tuple[str, str]] = []
         settle: deque[tuple[str, State, str]] = deque([(name, state, name)])
         while settle:
@@ -73,7 +79,7 @@ class Scheduler:
                 self._open_normal -= 1
             if step != name:
                 skipped.append((step, root))
-            settle.extend(self._release(step, outcome, root))
+            settle.extend(self._release(step, outcome, root, by_condition))
         if state is State.FAILED and not self._continue and self.stopped_by is None and name not in self._always:
             self.stopped_by = name
             skipped.extend(self._skip_not_given(name))
@@ -94,7 +100,7 @@ class Scheduler:
     def done(self) -> bool:
         return len(self._state) == len(self._order)
 
-    def _release(self, step: str, outcome: State, root: str) -> list[tuple[str, State, str]]:
+    def _release(self, step: str, outcome: State, root: str, by_condition: bool) -> list[tuple[str, State, str]]:
         settled: list[tuple[str, State, str]] = []
         for child in self._children[step]:
             if child in self._always:
@@ -102,13 +108,16 @@ class Scheduler:
                 if self._pending[child] == 0:
                     self._last_queue.append(child)
                 continue
-            if outcome not in GOOD:
+            if outcome not in GOOD and not (by_condition and not self._reads(child, step)):
                 settled.append((child, State.SKIPPED, root))
                 continue
             self._pending[child] -= 1
             if self._pending[child] == 0:
                 self._queue.append(child)
         return settled
+
+    def _reads(self, child: str, parent: str) -> bool:
+        return self._data_parents is None or parent in self._data_parents.get(child, frozenset())
 
     def _skip_not_given(self, root: str) -> list[tuple[str, str]]:
         skipped: list[tuple[str, str]] = []

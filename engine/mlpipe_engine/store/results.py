@@ -87,6 +87,11 @@ class ResultQueries:
         row = rows[0]
         return ArtifactRecord(digest=str(row[0]), kind=str(row[1]), size_bytes=int(str(row[2])), file_count=int(str(row[3]))), str(row[4])
 
+    def run_place(self, number: int) -> str | None:
+        """The experiment a run belongs to: its folder."""
+        rows = self._db.query("SELECT experiment FROM runs WHERE number = ?", (number,))
+        return str(rows[0][0]) if rows else None
+
     def stat_rows(self) -> list[tuple[object, ...]]:
         return list(self._db.query("SELECT path, dev, ino, ctime_ns, mtime_ns, size, digest, cached_at_ns FROM stat_cache"))
 

@@ -1,0 +1,2 @@
+"""`mlpipe.toml`: finding the project and reading its settings.
+"""

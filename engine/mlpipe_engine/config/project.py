@@ -1,0 +1,249 @@
+"""The project file: where it is, what may stand in it, and errors that point at the line.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlpipe_engine.errors import ConfigError, ProjectNotFoundError, nearest
+
+FILE_NAME = "mlpipe.toml"
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeConfig:
+    """A compute target: where steps run. `local` always exists."""
+
+    name: str
+    kind: str = "process"
+    cpus: float | None = None
+    memory_bytes: int | None = None
+    python: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectConfig:
+    name: str
+    default_pipeline: str | None = None
+    default_compute: str = "local"
+    computes: tuple[ComputeConfig, ...] = ()
+    path: str = ""
+
+    def compute(self, name: str) -> ComputeConfig:
+        """Raises ConfigError with the nearest name."""
+        for compute in self.computes:
+            if compute.name == name:
+                return compute
+        close = nearest(name, [compute.name for compute in self.computes])
+        known = ", ".join(compute.name for compute in self.computes)
+        raise ConfigError(
+            f"there is no compute target {name!r}" + (f"; did you mean {close!r}?" if close else ""),
+            where=self.path, expected=f"one of {known}", hint=f"Add a table [compute.{name}] to {FILE_NAME}.",
+        )  # fmt: skip
+
+
+_SCHEMA: dict[str, dict[str, str]] = {
+    "project": {"name": "text", "default_pipeline": "text"},
+    "default": {"compute": "text", "python": "text"},
+    "compute.*": {"kind": "text", "cpus": "number", "memory": "size", "python": "text"},
+}
+"""Table -> key -> what is expected."""
+
+
+def find_root(start: str | None = None) -> str:
+    """The nearest folder upward with an mlpipe.toml. Raises ProjectNotFoundError."""
+    try:
+        folder = os.path.realpath(start or os.getcwd())
+    except FileNotFoundError:
+        raise ProjectNotFoundError("the current folder no longer exists", hint="Change to a folder that does.") from None
+    if not os.path.isdir(folder):
+        raise ProjectNotFoundError(f"{start} is not a folder", hint="Name the folder of a project with -C.")
+    here = folder
+    while True:
+        if os.path.lexists(os.path.join(here, FILE_NAME)):
+            return here
+        parent = os.path.dirname(here)
+        if parent == here:
+            raise ProjectNotFoundError(f"no {FILE_NAME} in {folder} or in any folder above it")
+        here = parent
+
+
+def load_config(root: str) -> ProjectConfig:
+    """Raises ConfigError. An empty file is a project with all defaults."""
+    path = os.path.join(root, FILE_NAME)
+    text = _text(path)
+    document = _parsed(text, path)
+    _check(document, text, path)
+    project, default = document.get("project", {}), document.get("default", {})
+    python = default.get("python")
+    computes = [
+        ComputeConfig(
+            name=name, kind=table.get("kind", "process"), cpus=table.get("cpus"),
+            memory_bytes=size_bytes(table["memory"]) if "memory" in table else None, python=table.get("python", python),
+        )
+        for name, table in document.get("compute", {}).items()
+    ]  # fmt: skip
+    if "local" not in {compute.name for compute in computes}:
+        computes.insert(0, ComputeConfig(name="local", python=python))
+    config = ProjectConfig(
+        name=project.get("name") or os.path.basename(root) or "project",
+        default_pipeline=project.get("default_pipeline"),
+        default_compute=default.get("compute", "local"),
+        computes=tuple(computes),
+        path=path,
+    )
+    if "compute" in default:
+        try:
+            config.compute(config.default_compute)
+        except ConfigError as error:
+            raise ConfigError(error.what, where=f"{path}:{_line(text, 'default', 'compute')}", field="default.compute", expected=error.expected) from None
+    return config
+
+
+def _text(path: str) -> str:
+    try:
+        if os.path.isdir(path):
+            raise ConfigError(f"{path} is a folder", expected="a text file")
+        size = os.stat(path).st_size
+        if size > MAX_BYTES:
+            raise ConfigError(f"{path} has {size:,} bytes", expected=f"at most {MAX_BYTES:,}")
+        with open(path, "rb") as file:
+            body = file.read()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", hint="Change its owner or its mode.") from error
+    if body.startswith((b"\xff\xfe", b"\xfe\xff")) or (b"\0" in body and body[:200].count(b"\0") > 20):
+        raise ConfigError(f"{path} is UTF-16 text", expected="UTF-8", hint="Save it as UTF-8.")
+    if body.startswith(b"\xef\xbb\xbf"):
+        body = body[3:]
+    if b"\0" in body:
+        line = body[: body.index(b"\0")].count(b"\n") + 1
+        raise ConfigError("a NUL character", where=f"{path}:{line}", expected="text")
+    try:
+        return body.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = body[: error.start].count(b"\n") + 1
+        raise ConfigError(f"byte 0x{body[error.start]:02x}, which is not UTF-8", where=f"{path}:{line}", expected="UTF-8 text") from None
+
+
+def _parsed(text: str, path: str) -> dict[str, Any]:
+    import tomllib
+
+    for number, line in enumerate(text.split("\n"), 1):
+        if max(line.count("["), line.count("{")) > MAX_DEPTH or line.count(".") > 10 * MAX_DEPTH:
+            raise ConfigError(f"nested more than {MAX_DEPTH} deep", where=f"{path}:{number}", expected="simple tables")
+        if re.search(r"\d{400}", line):
+            raise ConfigError("a number of more than 400 digits", where=f"{path}:{number}", expected="a number one can compute with")
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        found = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+        reason = re.sub(r" \(at .*\)$", "", str(error))
+        number, column = (int(found[1]), int(found[2])) if found else (text.count("\n") + 1, 1)
+        lines = text.split("\n")
+        shown = lines[number - 1] if number <= len(lines) else ""
+        if "overwrite" in reason or "twice" in reason:
+            name = shown.split("=")[0].strip().strip("[]")
+            reason = f"{name or 'a key'} stands here for the second time ({reason})"
+        caret = f"\n    {shown[:100]}\n    {' ' * min(column - 1, 99)}^" if shown.strip() else ""
+        raise ConfigError(f"{reason}{caret}", where=f"{path}:{number}:{column}", hint="Write it as TOML (toml.io).") from None
+
+
+def _check(document: Mapping[str, Any], text: str, path: str) -> None:
+    for table, value in document.items():
+        if table not in ("project", "default", "compute"):
+            raise _unknown(table, ["project", "default", "compute"], f"{path}:{_line(text, '', table)}", table)
+        if not isinstance(value, dict):
+            raise ConfigError(f"found {_kind(value)}", where=f"{path}:{_line(text, '', table)}", field=table, expected=f"a table [{table}]")
+        if table != "compute":
+            _check_table(value, _SCHEMA[table], table, text, path)
+            continue
+        for name, inner in value.items():
+            if not isinstance(inner, dict):
+                raise ConfigError(
+                    f"found {_kind(inner)}", where=f"{path}:{_line(text, 'compute', name)}", field=f"compute.{name}", expected=f"a table [compute.{name}]"
+                )
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}", name):
+                raise ConfigError(f"compute target name {name!r}", where=path, field="compute", expected="letters, digits, '_', '.', '-'")
+            _check_table(inner, _SCHEMA["compute.*"], f"compute.{name}", text, path)
+            if inner.get("kind", "process") not in ("process", "docker"):
+                raise _unknown(inner["kind"], ["process", "docker"], f"{path}:{_line(text, f'compute.{name}', 'kind')}", f"compute.{name}.kind")
+
+
+def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str, text: str, path: str) -> None:
+    for key, value in table.items():
+        where, field = f"{path}:{_line(text, name, key)}", f"{name}.{key}"
+        if key not in schema:
+            raise _unknown(key, list(schema), where, field)
+        wanted = schema[key]
+        if wanted == "text" and (not isinstance(value, str) or not value.strip()):
+            raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="a text that is not empty, in quotes")
+        if wanted == "number" and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0):
+            raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="a number greater than 0")
+        if wanted == "size":
+            try:
+                size_bytes(value)
+            except ValueError:
+                raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected='a size such as "2GB" or "512MB"') from None
+
+
+def size_bytes(value: object) -> int:
+    """Bytes meant by 1024, "512MB", "2GB", "1.5GiB". Raises ValueError."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", str(value), re.IGNORECASE) if isinstance(value, str) else None
+    if not found or float(found[1]) <= 0:
+        raise ValueError(f"{value!r} is no size")
+    base = 1024 if found[3] else 1000
+    return int(float(found[1]) * base ** " KMGT".index(found[2].upper() or " "))
+
+
+def _unknown(name: object, choices: list[str], where: str, field: str) -> ConfigError:
+    close = nearest(str(name), choices)
+    return ConfigError(
+        f"unknown name {name!r}" + (f"; did you mean {close!r}?" if close else ""), where=where, field=field,
+        expected="one of " + ", ".join(choices), hint="Correct or remove it.",
+    )  # fmt: skip
+
+
+def _kind(value: object) -> str:
+    names = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a table"}
+    name = names.get(type(value), f"a {type(value).__name__}")
+    text = repr(value)
+    return f"{name} ({text if len(text) <= 40 else text[:37] + '...'})"
+
+
+def _line(text: str, table: str, key: str) -> int:
+    """The line of a key: tomllib tells positions of syntax errors only."""
+    current = ""
+    for number, line in enumerate(text.split("\n"), 1):
+        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line)
+        if header:
+            current = header[1].replace('"', "").replace("'", "")
+            if not table and (current == key or current.startswith(key + ".")):
+                return number
+            if table and current == f"{table}.{key}":
+                return number
+            continue
+        name = line.split("=")[0].strip().strip("\"'")
+        if current == table and (name == key or name.startswith(key + ".")):
+            return number
+        if not current and table and name == f"{table}.{key}":
+            return number
+    return 1
+
+
+def render_default_config(name: str) -> str:
+    """What `init` writes."""
+    safe = name.replace("\\", "\\\\").replace('"', '\\"')
+    return (
+        f'[project]\nname = "{safe}"\n\n[default]\ncompute = "local"\n\n'
+        "# A compute target: where steps run. Every key has a default.\n# [compute.big]\n# cpus = 4\n"
+        '# memory = "8GB"\n# python = "../other/.venv"\n'
+    )

@@ -1,0 +1,308 @@
+"""The parent of all local steps of one runner. Started as a program of its own: python -I -S supervisor.py FD.
+
+It is a subreaper, so every descendant of a step that loses its parent becomes its child: a step has ended only when nothing
+of its tree is left. When the runner goes away (end of file on FD) it ends everything and leaves. Standard library only, one thread.
+
+Messages are JSON lines. In: {"start": id, "argv", "cwd", "env", "stdout", "stderr", "timeout", "grace"}, {"cancel": id}.
+Out: {"started": id, "pid"}, {"ended": id, "status", "because", "timed_out", "canceled", "cpu", "memory", "text"}.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+LEFTOVER_GRACE_SECONDS = 0.5
+
+
+class Attempt:
+    def __init__(self, message, pid):  # type: ignore[no-untyped-def]
+        self.id = message["start"]
+        self.pid = pid
+        self.grace = message.get("grace", 5.0)
+        self.timeout = message.get("timeout")
+        self.deadline = time.monotonic() + self.timeout if self.timeout else None
+        self.kill_at = None  # type: float | None
+        self.status = None  # type: int | None
+        self.cpu = 0.0
+        self.memory = 0
+        self.timed_out = False
+        self.canceled = False
+
+
+class Supervisor:
+    def __init__(self, fd):  # type: ignore[no-untyped-def]
+        self.fd = fd
+        self.attempts = {}  # type: dict[str, Attempt]
+        self.by_pid = {}  # type: dict[int, Attempt]
+        self.buffer = b""
+        self.out = b""
+        self.strays = {}  # type: dict[int, str]
+        self.subreaper = become_subreaper()
+        self.signal_read, self.signal_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(self.signal_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_IGN)  # the runner decides when steps end
+        self.null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def loop(self):  # type: ignore[no-untyped-def]
+        os.set_blocking(self.fd, False)
+        while True:
+            ready, _, _ = select.select([self.fd, self.signal_read], [self.fd] if self.out else [], [], self.pause())
+            if self.signal_read in ready:
+                drain(self.signal_read)
+            if self.fd in ready and not self.receive():
+                return
+            self.reap()
+            self.watch_clock()
+            self.send()
+
+    def pause(self):  # type: ignore[no-untyped-def]
+        now = time.monotonic()
+        due = [t for a in self.attempts.values() for t in (a.deadline, a.kill_at) if t is not None]
+        return max(0.0, min(due) - now) if due else None
+
+    def receive(self):  # type: ignore[no-untyped-def]
+        """False at end of file: the runner is gone."""
+        try:
+            data = os.read(self.fd, 1 << 20)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        if not data:
+            return False
+        lines = (self.buffer + data).split(b"\n")
+        self.buffer = lines.pop()
+        for line in lines:
+            message = json.loads(line)
+            if "start" in message:
+                self.start(message)
+            elif "cancel" in message and message["cancel"] in self.attempts:
+                attempt = self.attempts[message["cancel"]]
+                attempt.canceled = True
+                self.end(attempt)
+        return True
+
+    def start(self, message):  # type: ignore[no-untyped-def]
+        argv = [os.fsencode(word) for word in message["argv"]]
+        environment = {os.fsencode(name): os.fsencode(value) for name, value in message["env"].items()}
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        try:
+            os.chdir(message["cwd"])
+            pid = os.posix_spawn(
+                argv[0],
+                argv,
+                environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, self.null, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, message["stdout"], flags, 0o644),
+                    (os.POSIX_SPAWN_OPEN, 2, message["stderr"], flags, 0o644),
+                ],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=ALL_SIGNALS,
+            )
+        except OSError as error:
+            self.refuse(message, argv[0], error)
+            return
+        attempt = Attempt(message, pid)
+        self.attempts[attempt.id] = attempt
+        self.by_pid[pid] = attempt
+        self.say({"started": attempt.id, "pid": pid})
+
+    def refuse(self, message, program, error):  # type: ignore[no-untyped-def]
+        """What could not be started ends as a shell would say it: 127 not found, 126 not executable."""
+        texts = {
+            errno.ENOENT: "not found (or the interpreter in its #! line is not)",
+            errno.EACCES: "not executable",
+            errno.ENOEXEC: "no program this machine can run (wrong architecture, or no #! line)",
+            errno.E2BIG: "its arguments and environment are too long together",
+        }
+        code = 127 if error.errno == errno.ENOENT else 126
+        text = "cannot start %s: %s" % (os.fsdecode(program), texts.get(error.errno, os.strerror(error.errno)))
+        try:
+            with open(message["stderr"], "a") as file:
+                file.write("mlpipe-tui: %s\n" % text)
+        except OSError:
+            pass
+        self.say({"ended": message["start"], "status": code << 8, "text": text, "cpu": 0.0, "memory": 0})
+
+    def reap(self):  # type: ignore[no-untyped-def]
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            attempt = self.by_pid.pop(pid, None)
+            owner = attempt.id if attempt else self.strays.pop(pid, None)
+            if attempt is None and owner in self.attempts:
+                attempt = self.attempts[owner]
+            if attempt is not None:
+                attempt.cpu += usage.ru_utime + usage.ru_stime
+                attempt.memory = max(attempt.memory, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+                if attempt.pid == pid:
+                    attempt.status = status
+        if any(attempt.status is not None for attempt in self.attempts.values()):
+            self.settle()
+
+    def settle(self):  # type: ignore[no-untyped-def]
+        """Report attempts whose leader ended and of which nothing is left; end what is left of the others."""
+        left = self.leftovers()
+        for attempt in [a for a in self.attempts.values() if a.status is not None]:
+            if left.get(attempt.id):
+                if attempt.kill_at is None:
+                    signal_all(left[attempt.id], signal.SIGTERM)
+                    attempt.kill_at = time.monotonic() + LEFTOVER_GRACE_SECONDS
+                    attempt.deadline = None
+                continue
+            del self.attempts[attempt.id]
+            self.say({
+                "ended": attempt.id, "status": attempt.status, "timed_out": attempt.timed_out, "canceled": attempt.canceled,
+                "cpu": attempt.cpu, "memory": attempt.memory, "timeout": attempt.timeout,
+            })  # fmt: skip
+
+    def leftovers(self):  # type: ignore[no-untyped-def]
+        """Living processes by attempt that are ours although their parent is gone."""
+        found = {}  # type: dict[str, list[int]]
+        mine = children_of(os.getpid())
+        for pid in mine:
+            if pid in self.by_pid:
+                continue
+            owner = self.strays.get(pid) or self.owner_of(pid)
+            self.strays[pid] = owner
+            found.setdefault(owner, []).extend([pid, *descendants_of(pid)])
+        return found
+
+    def owner_of(self, pid):  # type: ignore[no-untyped-def]
+        try:
+            with open("/proc/%d/environ" % pid, "rb") as file:
+                for item in file.read().split(b"\0"):
+                    if item.startswith(b"MLPIPE_ATTEMPT="):
+                        return item[15:].decode("ascii", "replace")
+        except OSError:
+            pass
+        try:
+            session = os.getsid(pid)
+        except OSError:
+            session = 0
+        for attempt in self.attempts.values():
+            if attempt.pid == session:
+                return attempt.id
+        ended = [a.id for a in self.attempts.values() if a.status is not None]
+        return ended[0] if len(ended) == 1 else ""
+
+    def watch_clock(self):  # type: ignore[no-untyped-def]
+        now = time.monotonic()
+        for attempt in list(self.attempts.values()):
+            if attempt.deadline is not None and now >= attempt.deadline:
+                attempt.timed_out = True
+                self.end(attempt)
+            if attempt.kill_at is not None and now >= attempt.kill_at:
+                signal_all(self.tree(attempt), signal.SIGKILL)
+                attempt.kill_at = now + 0.05  # again, until nothing is left: a tree may fork while it is killed
+
+    def end(self, attempt):  # type: ignore[no-untyped-def]
+        attempt.deadline = None
+        if attempt.kill_at is None:
+            attempt.kill_at = time.monotonic() + attempt.grace
+            signal_all(self.tree(attempt), signal.SIGTERM)
+
+    def tree(self, attempt):  # type: ignore[no-untyped-def]
+        pids = [] if attempt.status is not None else [attempt.pid, *descendants_of(attempt.pid)]
+        return [*pids, *self.leftovers().get(attempt.id, [])]
+
+    def end_all(self):  # type: ignore[no-untyped-def]
+        """The runner is gone: nothing of any step may outlive it by more than a moment."""
+        os.set_blocking(self.signal_read, False)
+        deadline = time.monotonic() + LEFTOVER_GRACE_SECONDS
+        signal_all(descendants_of(os.getpid()), signal.SIGTERM)
+        while True:
+            try:
+                while os.wait4(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                return
+            if time.monotonic() >= deadline:
+                signal_all(descendants_of(os.getpid()), signal.SIGKILL)
+            time.sleep(0.01)
+
+    def say(self, message):  # type: ignore[no-untyped-def]
+        self.out += json.dumps(message).encode() + b"\n"
+
+    def send(self):  # type: ignore[no-untyped-def]
+        while self.out:
+            try:
+                self.out = self.out[os.write(self.fd, self.out) :]
+            except BlockingIOError:
+                return
+            except OSError:
+                self.out = b""
+
+
+ALL_SIGNALS = [s for s in range(1, 65) if s not in (signal.SIGKILL, signal.SIGSTOP, 32, 33)]
+
+
+def become_subreaper():  # type: ignore[no-untyped-def]
+    """Linux only; elsewhere a process that leaves its session and loses its parent cannot be found again."""
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes
+
+    return ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
+
+
+def drain(fd):  # type: ignore[no-untyped-def]
+    try:
+        while os.read(fd, 4096):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def children_of(pid):  # type: ignore[no-untyped-def]
+    found = []
+    try:
+        for thread in os.listdir("/proc/%d/task" % pid):
+            with open("/proc/%d/task/%s/children" % (pid, thread)) as file:
+                found.extend(int(child) for child in file.read().split())
+    except OSError:
+        pass
+    return found
+
+
+def descendants_of(pid):  # type: ignore[no-untyped-def]
+    found = []  # type: list[int]
+    queue = [pid]
+    while queue:
+        for child in children_of(queue.pop()):
+            found.append(child)
+            queue.append(child)
+    return found
+
+
+def signal_all(pids, number):  # type: ignore[no-untyped-def]
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass
+
+
+def main():  # type: ignore[no-untyped-def]
+    os.umask(0o022)
+    supervisor = Supervisor(int(sys.argv[1]))
+    supervisor.loop()
+    supervisor.end_all()
+
+
+if __name__ == "__main__":
+    main()

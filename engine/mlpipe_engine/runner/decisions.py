@@ -1,0 +1,271 @@
+"""Decides steps one by one, for a plan and for a run alike: the same code, so that a plan is what a run does.
+
+Reads the store; writes nothing. What a run learns in between (outputs, metrics) is told to `note_outputs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from mlpipe_engine.errors import InputError
+from mlpipe_engine.model.manifest import Manifest
+from mlpipe_engine.model.plan import Cause, Execute, Result, Reuse, Skip, StepPlan, Undecided
+from mlpipe_engine.model.spec import (
+    Json, ParameterRef, PathSource, PipelineSpec, StepOutputSource, StepSpec, SubmitOptions, Word,
+)  # fmt: skip
+from mlpipe_engine.model.trees import Tree
+from mlpipe_engine.planning.fingerprint import step_manifest
+from mlpipe_engine.planning.planner import Lookup, Previous, decide
+from mlpipe_engine.runner.resolve import Resolver, platform_tag
+from mlpipe_engine.store.documents import read_manifest
+
+if TYPE_CHECKING:
+    from mlpipe_engine.snapshots.source import SourceSnapshots
+    from mlpipe_engine.store.artifacts import ArtifactStore
+    from mlpipe_engine.store.database import Database
+    from mlpipe_engine.store.results import ResultQueries
+
+MetricLookup = Callable[[str, str], float | None]
+
+
+class Trees(Mapping[str, Tree]):
+    """Code trees of earlier executions, read when asked for."""
+
+    def __init__(self, snapshots: SourceSnapshots) -> None:
+        self._snapshots = snapshots
+        self._known: dict[str, Tree | None] = {}
+
+    def __getitem__(self, digest: str) -> Tree:
+        if digest not in self._known:
+            self._known[digest] = self._snapshots.load(digest) if digest else None
+        tree = self._known[digest]
+        if tree is None:
+            raise KeyError(digest)
+        return tree
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+class Decisions:
+    """`database` and `results` are None in a project that has no store yet."""
+
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        options: SubmitOptions,
+        parameters: Mapping[str, Json],
+        resolver: Resolver,
+        snapshots: SourceSnapshots,
+        artifacts: ArtifactStore,
+        database: Database | None,
+        results: ResultQueries | None,
+        default_compute: str,
+    ) -> None:
+        self.spec = spec
+        self.options = options
+        self.parameters = parameters
+        self.resolver = resolver
+        self._snapshots = snapshots
+        self._artifacts = artifacts
+        self._database = database
+        self._results = results
+        self._default_compute = default_compute
+        self._trees = Trees(snapshots)
+        self._outputs: dict[tuple[str, str], str] = {}
+        self._changed: dict[str, tuple[str, str]] = {}
+        self.expected: dict[str, float] = results.expected_seconds(spec.name) if results else {}
+        self.lost: list[tuple[str, str]] = []
+        """(artifact, what is wrong) of damaged artifacts that were met; a run moves them to quarantine."""
+        self.refreshed: dict[str, str] = {}
+        """New stat signatures of artifacts whose inodes changed while their bytes did not (a project that was moved)."""
+        self._checked: dict[str, bool] = {}
+
+    def compute_of(self, step: StepSpec) -> str:
+        return self.options.compute or step.compute or self._default_compute
+
+    def note_outputs(self, step: str, outputs: Mapping[str, str]) -> None:
+        for name, digest in outputs.items():
+            self._outputs[step, name] = digest
+
+    def note_changed(self, step: str, causes: tuple[Cause, ...]) -> None:
+        """`step` ran because of `causes`; steps below name it, or its own root, as the root cause."""
+        first = causes[0]
+        root = first.root or step
+        self._changed[step] = (root, first.detail if first.root else str(first))
+
+    def output(self, step: str, name: str) -> str | None:
+        return self._outputs.get((step, name))
+
+    def waiting_on(self, step: StepSpec, unknown: set[str]) -> tuple[str, ...]:
+        """Steps in `unknown` whose outputs or metrics this step needs."""
+        from mlpipe_engine.planning.conditions import names
+
+        needed = [item.source.step for item in step.inputs if isinstance(item.source, StepOutputSource)]
+        if step.when:
+            needed.extend(producer for producer, _ in names(step.when)[1])
+        return tuple(dict.fromkeys(name for name in needed if name in unknown))
+
+    def assume(self, step: StepSpec) -> None:
+        """Take the last result of a step that this run leaves out. Raises InputError when there is none."""
+        last = self._results.last_of_step(self.spec.name, step.name) if self._results else None
+        result = self._results.get(last[4]) if self._results and last and last[4] is not None else None
+        if result is None or not self._whole(result):
+            raise InputError(
+                f"step {step.name!r} is left out of this run, but has no result that could be used",
+                where=step.where,
+                hint=f"Run it first: mlpipe-tui run {self.spec.name} --step {step.name!r}",
+            )
+        self.note_outputs(step.name, dict(result.outputs))
+
+    def manifest(self, step: StepSpec) -> tuple[Manifest, Tree | None]:
+        """Prereq: the outputs of every step before it are noted. Raises InputError, SnapshotError, EnvironmentProblem."""
+        code = self.resolver.code(step)
+        inputs: dict[str, str] = {}
+        for item in step.inputs:
+            match item.source:
+                case StepOutputSource(producer, output):
+                    inputs[item.name] = self._outputs[producer, output]
+                case PathSource():
+                    inputs[item.name] = self.resolver.path_input(item.source, step).tree.digest
+        return (
+            step_manifest(
+                step,
+                parameters=self.parameters,
+                inputs=inputs,
+                environment=self.resolver.environment(step, self.compute_of(step)),
+                code=code,
+                platform=platform_tag(),
+            ),
+            code,
+        )
+
+    def decide(self, step: StepSpec, metrics: MetricLookup, before_run: int | None = None) -> StepPlan:
+        """The decision for a step all of whose inputs are known. `before_run`: compare with runs before that number."""
+        skipped = self._skip(step, metrics)
+        expected = self.expected.get(step.name)
+        if skipped is not None:
+            return StepPlan(step=step.name, decision=skipped, expected_seconds=expected)
+        manifest, code = self.manifest(step)
+        forced = self.options.force or step.name in self.options.force_steps
+        lookup = self._lookup(step, manifest, code, forced, before_run)
+        upstream = {
+            item.name: self._changed[item.source.step]
+            for item in step.inputs
+            if isinstance(item.source, StepOutputSource) and item.source.step in self._changed
+        }
+        decision = decide(
+            step, manifest, code, lookup, forced=forced, upstream=upstream, trees=self._trees, counts=self.line_counts
+        )
+        return StepPlan(step=step.name, decision=decision, manifest=manifest, code=code, expected_seconds=expected)
+
+    def again(self, step: StepSpec, plan: StepPlan) -> Result | None:
+        """Look once more for a result that another process may have made since; None while forced or not reusable."""
+        from mlpipe_engine.planning.planner import matches
+
+        if self.options.force or step.name in self.options.force_steps or not step.allow_reuse or plan.manifest is None:
+            return None
+        for result in self._results.by_base_key(plan.manifest.base_key) if self._results else ():
+            if matches(result, plan.code, step) and self._whole(result):
+                return result
+        return None
+
+    def undecided(self, step: StepSpec, waiting_on: tuple[str, ...]) -> StepPlan:
+        """Forced steps and steps that never reuse are decided even before their inputs are known."""
+        expected = self.expected.get(step.name)
+        decision: Execute | Undecided = Undecided(waiting_on)
+        if not step.when:
+            if self.options.force or step.name in self.options.force_steps:
+                decision = Execute((Cause(kind="forced", subject="asked to run again"),))
+            elif not step.allow_reuse:
+                decision = Execute((Cause(kind="disabled", subject="allow_reuse is off for this step"),))
+        return StepPlan(step=step.name, decision=decision, expected_seconds=expected)
+
+    def _skip(self, step: StepSpec, metrics: MetricLookup) -> Skip | None:
+        if not step.when:
+            return None
+        from mlpipe_engine.planning.conditions import evaluate
+
+        if evaluate(step.when, self.parameters, metrics):
+            return None
+        return Skip((Cause(kind="condition", subject=f"when {step.when}", detail="is not true"),))
+
+    def _lookup(self, step: StepSpec, manifest: Manifest, code: Tree | None, forced: bool, before: int | None) -> Lookup:
+        if self._results is None or self._database is None:
+            return Lookup()
+        whole: list[Result] = []
+        lost: list[Result] = []
+        if step.allow_reuse and not forced:
+            from mlpipe_engine.planning.planner import matches
+
+            for result in self._results.by_base_key(manifest.base_key):
+                if not matches(result, code, step):
+                    continue
+                if self._whole(result):
+                    return Lookup(candidates=(result,))
+                lost.append(result)
+        return Lookup(candidates=whole, lost=lost, previous=self._previous(step, before))
+
+    def _previous(self, step: StepSpec, before: int | None) -> Previous | None:
+        assert self._results is not None and self._database is not None
+        last = self._results.last_of_step(self.spec.name, step.name, before)
+        if last is None:
+            return None
+        number, state, outcome, fingerprint, result_id = last
+        result = self._results.get(result_id) if result_id is not None else None
+        if result is not None:
+            fingerprint = result.fingerprint
+        manifest = read_manifest(self._database, fingerprint)
+        tree = self._trees.get(_snapshot_of(manifest)) if manifest else None
+        return Previous(result=result, manifest=manifest, code=tree, run_number=number, outcome=outcome or state)
+
+    def _whole(self, result: Result) -> bool:
+        return all(self._intact(digest) for _, digest in result.outputs if digest)
+
+    def _intact(self, digest: str) -> bool:
+        known = self._checked.get(digest)
+        if known is None:
+            known = self._checked[digest] = self._check(digest)
+        return known
+
+    def _check(self, digest: str) -> bool:
+        row = self._results.artifact(digest) if self._results else None
+        if row is None:
+            return False
+        verdict = self._artifacts.intact(digest, row[1])
+        if verdict.signature and verdict.signature != row[1]:
+            self.refreshed[digest] = verdict.signature
+        if not verdict.whole:
+            self.lost.append((digest, verdict.problem))
+        return verdict.whole
+
+    def line_counts(self, before: str, after: str) -> tuple[int, int] | None:
+        from mlpipe_engine.snapshots.lines import line_counts
+
+        left, right = self._snapshots.read_blob(before), self._read_now(after)
+        return None if left is None or right is None else line_counts(left, right)
+
+    def _read_now(self, digest: str) -> bytes | None:
+        stored = self._snapshots.read_blob(digest)
+        return stored if stored is not None else self._snapshots.read_scanned(digest)
+
+
+def _snapshot_of(manifest: Manifest) -> str:
+    for entry in manifest.entries:
+        if entry.section.value == "code":
+            return str(entry.value)
+    return ""
+
+
+def needed_parameters(step: StepSpec) -> frozenset[str]:
+    """Names of the parameters a step's words and variables refer to."""
+    words: tuple[Word, ...] = (*step.command, *step.arguments, *((part,) for _, part in step.params))
+    return frozenset(part.name for word in words for part in word if isinstance(part, ParameterRef))
+
+
+def reused(plan: StepPlan) -> Result | None:
+    return plan.decision.result if isinstance(plan.decision, Reuse) else None

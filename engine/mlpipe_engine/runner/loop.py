@@ -1,0 +1,435 @@
+"""One run, from its first step to its last: asks the scheduler, decides, stages, starts, follows, records.
+
+One thread; the recorder has a second one and large outputs are hashed in a third. Everything the world sees of the run goes
+through `_record`, so an event is only emitted when what it says is durable. Called by `engine` and `runner.__main__`.
+"""
+
+from __future__ import annotations
+
+
+import queue
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mlpipe_engine.errors import FilesystemError, MlpipeError
+from mlpipe_engine.executors import staging
+from mlpipe_engine.model.events import Event, RunFinished, RunStarted, StepChanged
+from mlpipe_engine.model.execution import Finished, StepTask, succeeded
+from mlpipe_engine.model.plan import Cause, Execute, Result, Reuse, Skip, StepPlan
+from mlpipe_engine.model.records import RunRecord
+from mlpipe_engine.model.spec import StepOutputSource, StepSpec
+from mlpipe_engine.model.states import State
+from mlpipe_engine.planning.scheduler import Scheduler
+from mlpipe_engine.runner.collect import INLINE_BYTES, Borrowed, Collected, collect, total_size
+from mlpipe_engine.runner.follow import Follower
+from mlpipe_engine.runner.record import StepRows, utc_now
+from mlpipe_engine.store.locks import owner_of, try_lock, unlock
+
+if TYPE_CHECKING:
+    from mlpipe_engine.executors.leases import Lease
+    from mlpipe_engine.runner.parts import RunParts
+
+_TICK_SECONDS = 0.2
+_LOCK_POLL_SECONDS = 0.05
+
+
+@dataclass(eq=False)
+class _Attempt:
+    """A step on its way from "must run" to its end."""
+
+    step: StepSpec
+    plan: StepPlan
+    number: int = 0
+    not_before: float = 0.0
+    lease: Lease | None = None
+    lock: tuple[int, str] | None = None
+    layout: staging.Layout | None = None
+    task: StepTask | None = None
+    borrowed: list[Borrowed] = field(default_factory=list)
+    started: float = 0.0
+    follower: Follower | None = None
+    told_waiting: str = ""
+
+
+class Run:
+    """Prereq: the run's row exists and its lock is held by this process."""
+
+    def __init__(self, run: RunRecord, parts: RunParts, sink: Callable[[Event], None]) -> None:
+        self.run = run
+        self._parts = parts
+        self._sink = sink
+        self._decisions = parts.decisions
+        self._spec = parts.spec
+        self._steps = {step.name: step for step in parts.spec.steps}
+        self._waiting: list[_Attempt] = []
+        self._active: dict[str, _Attempt] = {}
+        self._collecting: dict[Future[Collected], tuple[_Attempt, Finished]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._acknowledged: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._metrics: dict[tuple[str, str], float] = {}
+        self._counts = dict.fromkeys(("executed", "reused", "skipped", "failed", "canceled"), 0)
+        self._saved_seconds = 0.0
+        self._canceled = False
+        self._error = ""
+        self._rows = StepRows(run, parts.recorder, self._acknowledge)
+        self._began = time.monotonic()
+        self._next_look = 0.0
+
+    # the life of a run
+
+    def execute(self) -> State:
+        """Drive the run to its final state. Raises FilesystemError or StoreError when the machine gives up; the run stays resumable."""
+        parts = self._parts
+        selected = [step.name for step in self._spec.steps if step.name in parts.selection]
+        parents = {name: [p for p in parts.parents[name] if p in parts.selection] for name in selected}
+        self._scheduler = Scheduler(
+            selected,
+            parents,
+            data_parents={name: _data_parents(self._steps[name]) for name in selected},
+            always=frozenset(name for name in selected if self._steps[name].trigger == "always"),
+            continue_on_failure=parts.options.continue_on_step_failure,
+        )
+        self._rows.run_started(RunStarted(
+            run_id=self.run.id, number=self.run.number, pipeline=self._spec.name, experiment=self.run.experiment,
+            steps=tuple(selected), time=utc_now(),
+        ))  # fmt: skip
+        for name, outputs in parts.finished_before.items():
+            self._decisions.note_outputs(name, outputs)
+            self._settle(name, State.SUCCEEDED)
+        try:
+            while not self._scheduler.done:
+                self._turn()
+            return self._finish()
+        finally:
+            self._close()
+
+    def _turn(self) -> None:
+        self._parts.recorder.check()
+        self._look_for_cancel()
+        while names := self._scheduler.ready():
+            for name in names:
+                self._decide(self._steps[name])
+        self._start_waiting()
+        self._emit()
+        if self._scheduler.done:
+            return
+        for finished in self._parts.executor.wait(self._pause()):
+            self._ended(finished)
+        for future in [future for future in self._collecting if future.done()]:
+            self._collected(*self._collecting.pop(future), future.result())
+        self._follow()
+
+    def _pause(self) -> float:
+        """How long nothing can happen unless the executor or a signal wakes us."""
+        now = time.monotonic()
+        due = [attempt.not_before - now for attempt in self._waiting if attempt.not_before > now]
+        busy = bool(self._active) or bool(self._collecting)
+        return max(0.0, min([_TICK_SECONDS if busy else _LOCK_POLL_SECONDS, *due]))
+
+    def _look_for_cancel(self) -> None:
+        now = time.monotonic()
+        if self._canceled or (now < self._next_look and not self._parts.signaled()):
+            return
+        self._next_look = now + _TICK_SECONDS
+        if self._parts.signaled() or self._parts.cancel_requested():
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Stop everything: what runs gets SIGTERM, then SIGKILL; what waits never starts."""
+        self._canceled = True
+        for name in self._scheduler.stop():
+            self._final(name, State.CANCELED)
+        for attempt in self._waiting:
+            self._final(attempt.step.name, State.CANCELED)
+            self._scheduler.finished(attempt.step.name, State.CANCELED)
+            self._release(attempt)
+        self._waiting.clear()
+        for attempt_id in self._active:
+            self._parts.executor.cancel(attempt_id)
+
+    # deciding
+
+    def _decide(self, step: StepSpec) -> None:
+        missing = [
+            item.source.step for item in step.inputs
+            if isinstance(item.source, StepOutputSource) and self._decisions.output(item.source.step, item.source.output) is None
+        ]  # fmt: skip
+        if missing:
+            self._rows.skipped(step.name, (Cause(kind="upstream", subject=f"step {missing[0]} made no output"),))
+            self._count_and_settle(step.name, State.SKIPPED, "skipped")
+            return
+        try:
+            plan = self._decisions.decide(step, self._metric, self.run.number)
+        except MlpipeError as error:
+            self._fail(step, str(error))
+            return
+        self._quarantine_lost()
+        match plan.decision:
+            case Skip(because):
+                self._rows.skipped(step.name, because)
+                self._count_and_settle(step.name, State.SKIPPED, "skipped", by_condition=True)
+            case Reuse(result, note):
+                self._reuse(step, plan, result, note)
+            case Execute(because):
+                self._decisions.note_changed(step.name, because)
+                self._rows.preparing(step.name, plan)
+                self._waiting.append(_Attempt(step, plan))
+            case _:
+                raise AssertionError("a step all of whose inputs are known cannot be undecided")
+
+    def _reuse(self, step: StepSpec, plan: StepPlan, result: Result, note: tuple[Cause, ...]) -> None:
+        self._decisions.note_outputs(step.name, dict(result.outputs))
+        self._rows.reused(step.name, plan, result, note)
+        self._parts.link_reused(self.run, step.name, result)
+        for metric in self._parts.metrics_of(result):
+            self._note_metric(step.name, metric[0], metric[1])
+        self._saved_seconds += result.seconds
+        self._count_and_settle(step.name, State.REUSED, "reused")
+
+    def _quarantine_lost(self) -> None:
+        for digest, why in self._decisions.lost:
+            self._parts.quarantine(digest, why)
+        self._decisions.lost.clear()
+
+    # starting
+
+    def _start_waiting(self) -> None:
+        if self._scheduler.stopped_by is not None:
+            self._drop_waiting()
+            return
+        now = time.monotonic()
+        for attempt in list(self._waiting):
+            if attempt.not_before > now:
+                continue
+            if attempt.lease is None:
+                attempt.lease = self._parts.leases.try_lease(
+                    attempt.step.resources.cpus, attempt.step.resources.memory_bytes
+                )
+                if attempt.lease is None:
+                    attempt.not_before = now + _LOCK_POLL_SECONDS if not self._active else 0.0
+                    break  # in order: a large step is not starved by small ones behind it
+            if not self._locked(attempt):
+                self._give_back_lease(attempt)
+                attempt.not_before = now + _LOCK_POLL_SECONDS
+                continue
+            self._waiting.remove(attempt)
+            self._start(attempt)
+
+    def _drop_waiting(self) -> None:
+        """A failure stopped the run: what was going to start does not."""
+        keep = [attempt for attempt in self._waiting if attempt.step.trigger == "always"]
+        for attempt in self._waiting:
+            if attempt in keep:
+                continue
+            cause = Cause(kind="upstream", subject=f"step {self._scheduler.stopped_by} failed")
+            self._rows.skipped(attempt.step.name, (cause,))
+            self._release(attempt)
+            self._count_and_settle(attempt.step.name, State.SKIPPED, "skipped")
+        self._waiting = keep
+        if keep:
+            stopped, self._scheduler.stopped_by = self._scheduler.stopped_by, None
+            try:
+                self._start_waiting()
+            finally:
+                self._scheduler.stopped_by = stopped
+
+    def _locked(self, attempt: _Attempt) -> bool:
+        """Single flight: one process makes a result, the others wait for it and take it over."""
+        if attempt.lock is not None:
+            return True
+        manifest = attempt.plan.manifest
+        assert manifest is not None
+        path = self._parts.flight_path(manifest.fingerprint)
+        fd = try_lock(path, f"run {self.run.number}")
+        if fd is None:
+            owner = owner_of(path)
+            if owner and owner != attempt.told_waiting:
+                attempt.told_waiting = owner
+                self._rows.note(attempt.step.name, f"waits for {owner}, which makes the same result")
+            return False
+        attempt.lock = (fd, path)
+        return True
+
+    def _start(self, attempt: _Attempt) -> None:
+        step = attempt.step
+        found = self._decisions.again(step, attempt.plan) if attempt.number == 0 else None
+        if found is not None:
+            self._release(attempt)
+            self._reuse(step, attempt.plan, found, ())
+            return
+        attempt.number += 1
+        try:
+            attempt.layout, attempt.borrowed = self._parts.stage(self.run, step, attempt.plan, attempt.number)
+            attempt.task = self._parts.task(self.run, step, attempt.layout, attempt.number)
+            attempt.started = time.monotonic()
+            self._parts.executor.start(attempt.task)
+        except FilesystemError as error:
+            self._release(attempt)
+            self._fail(step, str(error))
+            return
+        except MlpipeError as error:
+            self._release(attempt)
+            self._fail(step, str(error))
+            return
+        attempt.follower = Follower(attempt.layout, step.name)
+        self._active[attempt.task.attempt_id] = attempt
+        self._rows.running(step.name, attempt.number, attempt.plan.expected_seconds)
+
+    # following and ending
+
+    def _follow(self) -> None:
+        for attempt in self._active.values():
+            if attempt.follower is not None:
+                self._take(attempt, final=False)
+
+    def _take(self, attempt: _Attempt, *, final: bool) -> None:
+        assert attempt.follower is not None
+        batch = attempt.follower.read(final=final)
+        if batch:
+            self._rows.step_events(attempt.step.name, batch)
+            for name, value in batch.scalars:
+                self._note_metric(attempt.step.name, name, value)
+
+    def _ended(self, finished: Finished) -> None:
+        attempt = self._active.pop(finished.attempt_id, None)
+        if attempt is None:
+            return
+        self._take(attempt, final=True)
+        self._give_back_lease(attempt)
+        if self._canceled or finished.canceled:
+            self._end(attempt, finished, State.CANCELED, "canceled")
+        elif not succeeded(finished.exit):
+            self._failed_attempt(attempt, finished, str(finished.exit))
+        else:
+            self._collect(attempt, finished)
+
+    def _collect(self, attempt: _Attempt, finished: Finished) -> None:
+        assert attempt.layout is not None
+        parts = self._parts
+        arguments = (attempt.step, attempt.layout, attempt.plan.code, attempt.borrowed, parts.artifacts, parts.snapshots)
+        if total_size(attempt.step, attempt.layout) <= INLINE_BYTES:
+            self._collected(attempt, finished, collect(*arguments))
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(2, thread_name_prefix="collect")
+        future = self._pool.submit(collect, *arguments)
+        future.add_done_callback(lambda _: parts.wake())
+        self._collecting[future] = (attempt, finished)
+
+    def _collected(self, attempt: _Attempt, finished: Finished, collected: Collected) -> None:
+        for digest in collected.damaged:
+            self._parts.quarantine(digest, f"changed by step {attempt.step.name} of run {self.run.number}")
+        if collected.error:
+            self._failed_attempt(attempt, finished, collected.error)
+            return
+        seconds = time.monotonic() - attempt.started
+        self._decisions.note_outputs(attempt.step.name, dict(collected.outputs))
+        lock, attempt.lock = attempt.lock, None
+        self._rows.succeeded(
+            attempt.step.name, attempt.plan, collected, finished, seconds,
+            pipeline=self._spec.name, structure=attempt.plan.code.structure if attempt.plan.code else "",
+            then=(lambda: unlock(*lock)) if lock else None,
+        )  # fmt: skip
+        self._count_and_settle(attempt.step.name, State.SUCCEEDED, "executed")
+
+    def _failed_attempt(self, attempt: _Attempt, finished: Finished, error: str) -> None:
+        step = attempt.step
+        if attempt.number <= step.retries and not self._canceled:
+            delay = step.retry_delay_seconds * 2 ** (attempt.number - 1)
+            attempt.not_before = time.monotonic() + delay
+            self._rows.retrying(step.name, f"attempt {attempt.number} {error}; next of {step.retries + 1} in {delay:g} s")
+            self._waiting.append(attempt)
+            return
+        self._end(attempt, finished, State.FAILED, error)
+
+    def _end(self, attempt: _Attempt, finished: Finished, state: State, error: str) -> None:
+        self._rows.ended(attempt.step.name, state, finished, time.monotonic() - attempt.started, error)
+        self._release(attempt)
+        self._count_and_settle(attempt.step.name, state, state.value)
+
+    def _fail(self, step: StepSpec, error: str) -> None:
+        """A step that could not even be started."""
+        self._rows.ended(step.name, State.FAILED, None, 0.0, error)
+        self._count_and_settle(step.name, State.FAILED, "failed")
+
+    def _count_and_settle(self, name: str, state: State, count: str, *, by_condition: bool = False) -> None:
+        self._counts[count] += 1
+        self._settle(name, state, by_condition=by_condition)
+
+    def _settle(self, name: str, state: State, *, by_condition: bool = False) -> None:
+        for skipped, root in self._scheduler.finished(name, state, by_condition=by_condition):
+            word = {State.FAILED: "failed", State.CANCELED: "was canceled"}.get(state, "was skipped")
+            self._rows.skipped(skipped, (Cause(kind="upstream", subject=f"step {root} {word}"),))
+            self._counts["skipped"] += 1
+
+    def _final(self, name: str, state: State) -> None:
+        self._rows.ended(name, state, None, 0.0, "")
+        self._counts["canceled"] += 1
+
+    # metrics for conditions
+
+    def _metric(self, step: str, name: str) -> float | None:
+        return self._metrics.get((step, name))
+
+    def _note_metric(self, step: str, name: str, value: float) -> None:
+        self._metrics[step, name] = value
+
+    # the end
+
+    def _finish(self) -> State:
+        state = self._final_state()
+        seconds = time.monotonic() - self._began
+        finished = RunFinished(
+            run_id=self.run.id, number=self.run.number, state=state, time=utc_now(), seconds=seconds,
+            saved_seconds=self._saved_seconds, error=self._error, **self._counts,
+        )  # fmt: skip
+        self._rows.run_finished(finished)
+        self._parts.recorder.flush()
+        self._emit()
+        return state
+
+    def _final_state(self) -> State:
+        if self._canceled:
+            return State.CANCELED
+        if self._counts["failed"]:
+            return State.FAILED
+        return State.SUCCEEDED if self._counts["executed"] or not self._counts["reused"] else State.REUSED
+
+    def _acknowledge(self, event: Event) -> None:
+        """From the recorder's thread: what the event says is durable now."""
+        self._acknowledged.put(event)
+        self._parts.wake()
+
+    def _emit(self) -> None:
+        while True:
+            try:
+                event = self._acknowledged.get_nowait()
+            except queue.Empty:
+                return
+            self._sink(event)
+
+    def _give_back_lease(self, attempt: _Attempt) -> None:
+        if attempt.lease is not None:
+            attempt.lease.release()
+            attempt.lease = None
+
+    def _release(self, attempt: _Attempt) -> None:
+        self._give_back_lease(attempt)
+        if attempt.lock is not None:
+            unlock(*attempt.lock)
+            attempt.lock = None
+
+    def _close(self) -> None:
+        self._parts.executor.close()
+        for attempt in (*self._waiting, *self._active.values(), *(pair[0] for pair in self._collecting.values())):
+            self._release(attempt)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._parts.recorder.close()
+
+
+def _data_parents(step: StepSpec) -> frozenset[str]:
+    return frozenset(item.source.step for item in step.inputs if isinstance(item.source, StepOutputSource))

@@ -1,0 +1,225 @@
+"""Everything one run works with, wired together, and the file work that is the same for every executor.
+
+Built by `engine` from its adapters; `loop` only sees this. Holds no state of the run besides what it was built with.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from mlpipe_engine.errors import FilesystemError
+from mlpipe_engine.executors import staging
+from mlpipe_engine.model.execution import StepTask
+from mlpipe_engine.model.plan import Result, StepPlan
+from mlpipe_engine.model.records import RunRecord
+from mlpipe_engine.model.spec import Json, PathSource, PipelineSpec, StepOutputSource, StepSpec, SubmitOptions
+from mlpipe_engine.ports import Executor
+from mlpipe_engine.runner.collect import Borrowed
+from mlpipe_engine.runner.decisions import Decisions
+from mlpipe_engine.store import results
+from mlpipe_engine.store.recorder import Recorder
+
+if TYPE_CHECKING:
+    from mlpipe_engine.executors.leases import Leases
+    from mlpipe_engine.snapshots.source import SourceSnapshots
+    from mlpipe_engine.store.artifacts import ArtifactStore
+    from mlpipe_engine.store.results import ResultQueries
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParts:
+    root: str
+    state_dir: str
+    workspace: str
+    spec: PipelineSpec
+    options: SubmitOptions
+    parameters: Mapping[str, Json]
+    selection: frozenset[str]
+    parents: Mapping[str, tuple[str, ...]]
+    finished_before: Mapping[str, Mapping[str, str]]
+    """Outputs of steps that were final when an interrupted run was resumed."""
+    decisions: Decisions
+    snapshots: SourceSnapshots
+    artifacts: ArtifactStore
+    queries: ResultQueries
+    executor: Executor
+    leases: Leases
+    recorder: Recorder
+    signaled: Callable[[], bool]
+    """A signal asked for the end of the run."""
+    cancel_requested: Callable[[], bool]
+    """Another process asked for it."""
+    wake: Callable[[], None]
+    can_trace: bool
+    """Whether this file system shows which code files a step read."""
+
+    def step_dir(self, run: RunRecord, step: str) -> str:
+        return f"{self.state_dir}/runs/{run.experiment}/{run.number}/{step}"
+
+    def flight_path(self, fingerprint: str) -> str:
+        return f"{self.state_dir}/locks/flight/{fingerprint.partition(':')[2]}"
+
+    def stage(self, run: RunRecord, step: StepSpec, plan: StepPlan, attempt: int) -> tuple[staging.Layout, list[Borrowed]]:
+        """Raises StagingError, SnapshotError, FilesystemError."""
+        step_dir = self.step_dir(run, step.name)
+        self._move_earlier(step_dir)
+        lent, borrowed = self._inputs(step)
+        lay_out = None
+        if plan.code is not None:
+            self.snapshots.save(plan.code, self.decisions.resolver.directory(step))
+            lay_out = partial(self.snapshots.lay_out, plan.code)
+        about = self._about(run, step, attempt)
+        return staging.lay_out(step, step_dir, lent, lay_out, about), borrowed
+
+    def _about(self, run: RunRecord, step: StepSpec, attempt: int) -> staging.Circumstances:
+        return staging.Circumstances(
+            run_id=run.id, run_number=run.number, attempt_id=f"{run.id}_{step.name}_{attempt}", experiment=run.experiment,
+            pipeline=run.pipeline, workspace=self.workspace, root=self.root, parameters=self.parameters,
+            tags=dict(run.tags), properties=dict(run.properties),
+        )  # fmt: skip
+
+    def _move_earlier(self, step_dir: str) -> None:
+        """An earlier attempt keeps its files beside the new one."""
+        if not os.path.lexists(step_dir):
+            return
+        number = 1
+        while os.path.lexists(f"{step_dir}.attempt-{number}"):
+            number += 1
+        try:
+            os.rename(step_dir, f"{step_dir}.attempt-{number}")
+        except OSError as error:
+            raise FilesystemError.of(error, "move aside", step_dir) from error
+
+    def _inputs(self, step: StepSpec) -> tuple[list[staging.Lent], list[Borrowed]]:
+        lent, borrowed = [], []
+        for item in step.inputs:
+            match item.source:
+                case StepOutputSource(producer, output):
+                    digest = self.decisions.output(producer, output) or ""
+                    source, files = self.artifacts.path(digest), None
+                    copy: Callable[[str], None] = partial(self.artifacts.copy_out, digest)
+                    signature = self.artifacts.signature(digest)
+                    borrowed.append(Borrowed(name=item.name, digest=digest, signature=signature, changed_since=None))
+                case PathSource():
+                    found = self.decisions.resolver.path_input(item.source, step)
+                    source, files = found.base, found.files
+                    copy = partial(_copy_path, found.base, found.files)
+                    changed = partial(self._path_changed, item.source, step, found.tree.digest)
+                    borrowed.append(Borrowed(name=item.name, digest=found.tree.digest, signature="", changed_since=changed))
+            lent.append(staging.Lent(
+                name=item.name, source=source, files=files, mode=item.mode, path_on_compute=item.path_on_compute, copy=copy
+            ))  # fmt: skip
+        return lent, borrowed
+
+    def _path_changed(self, source: PathSource, step: StepSpec, digest: str) -> bool:
+        from mlpipe_engine.errors import MlpipeError
+
+        try:
+            return self.decisions.resolver.fresh_path_input(source, step).tree.digest != digest
+        except MlpipeError:
+            return True
+
+    def task(self, run: RunRecord, step: StepSpec, layout: staging.Layout, attempt: int) -> StepTask:
+        from mlpipe_engine.executors import interpreters
+
+        attempt_id = uuid4().hex
+        interpreter, _ = self.decisions.resolver.interpreter(step, self.decisions.compute_of(step))
+        environment = interpreters.base_environment(interpreter, layout.step_dir, f"{self.state_dir}/home")
+        environment |= staging.variables(step, layout, self.parameters, self._about(run, step, attempt))
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [_sdk_dir(self.state_dir), *filter(None, [dict(step.environment_variables).get("PYTHONPATH")])]
+        )
+        environment["MLPIPE_ATTEMPT"] = attempt_id
+        words = staging.argv(step, layout, self.parameters, interpreter.path)
+        task = StepTask(
+            attempt_id=attempt_id, step_dir=layout.step_dir,
+            argv=(interpreters.program_path(words[0], interpreter, layout.code), *words[1:]),
+            cwd=layout.code, environment=tuple(sorted(environment.items())),
+            stdout_path=f"{layout.step_dir}/logs/stdout.log", stderr_path=f"{layout.step_dir}/logs/stderr.log",
+            timeout_seconds=step.timeout_seconds, resources=step.resources,
+        )  # fmt: skip
+        staging.write_command_file(task)
+        return task
+
+    def link_reused(self, run: RunRecord, step: str, result: Result) -> None:
+        """In the run's folder a reused step is a link to the folder of the run that made it."""
+        row = self.queries.run_place(result.run_number)
+        if row is None:
+            return
+        folder = f"{self.state_dir}/runs/{run.experiment}/{run.number}"
+        try:
+            os.makedirs(folder, exist_ok=True)
+            target = f"{self.state_dir}/runs/{row}/{result.run_number}/{result.step}"
+            if not os.path.lexists(f"{folder}/{step}"):
+                os.symlink(os.path.relpath(target, folder), f"{folder}/{step}")
+        except OSError as error:
+            raise FilesystemError.of(error, "link", f"{folder}/{step}") from error
+
+    def metrics_of(self, result: Result) -> list[tuple[str, float]]:
+        """Last scalar values of a reused execution, for conditions of steps below."""
+        import json
+
+        found = []
+        for metric in self.queries.metrics(result.run_number, result.step):
+            value = json.loads(metric.value)
+            if metric.kind == "scalar" and isinstance(value, int | float) and not isinstance(value, bool):
+                found.append((metric.name, float(value)))
+        return found
+
+    def quarantine(self, digest: str, why: str) -> None:
+        """Never offered again; its bytes are kept for inspection."""
+        self.artifacts.quarantine(digest)
+
+        def statement(db: sqlite3.Connection) -> None:
+            results.withdraw_results_with(db, digest, why)
+            db.execute("DELETE FROM artifacts WHERE digest = ?", (digest,))
+
+        self.recorder.put(statement)
+        print(f"mlpipe-tui: a stored output was damaged ({why}); it was moved to quarantine and is made again", file=sys.stderr)
+
+
+def _copy_path(base: str, files: tuple[str, ...] | None, destination: str) -> None:
+    """A private, writable copy of an input outside the store."""
+    if files is None and not os.path.isdir(base):
+        shutil.copyfile(base, destination)
+        return
+    if files is None:
+        shutil.copytree(base, destination, symlinks=True)
+        return
+    for file in files:
+        target = os.path.join(destination, file)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copyfile(os.path.join(base, file), target)
+
+
+@lru_cache(maxsize=4)
+def _sdk_dir(state_dir: str) -> str:
+    """A copy of the step side in the project: a step imports nothing from where the engine is installed."""
+    from hashlib import sha256
+    from importlib.util import find_spec
+
+    spec = find_spec("mlpipe_run")
+    assert spec is not None and spec.origin is not None
+    with open(spec.origin, "rb") as file:
+        body = file.read()
+    folder = f"{state_dir}/sdk/{sha256(body).hexdigest()[:16]}"
+    path = f"{folder}/mlpipe_run.py"
+    try:
+        os.makedirs(f"{state_dir}/home", exist_ok=True)
+        if not os.path.exists(path):
+            os.makedirs(folder, exist_ok=True)
+            temporary = f"{path}.{uuid4().hex}"
+            with open(temporary, "wb") as copy:
+                copy.write(body)
+            os.replace(temporary, path)
+    except OSError as error:
+        raise FilesystemError.of(error, "write", path) from error
+    return folder

@@ -1,0 +1,128 @@
+"""File datasets over local paths, and how a step gets them. Content is looked at when a pipeline is planned, not here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+
+from mlpipe_engine.errors import InputError
+from mlpipe_engine.model.spec import InputMode, PathSource
+from mlpipe_engine.sdk.datastore import DataPath, LocalDatastore
+from mlpipe_engine.sdk.keywords import strict
+
+OnePath = str | os.PathLike[str] | DataPath | tuple[LocalDatastore, str]
+
+
+@dataclass(frozen=True)
+class FileDataset:
+    """Files named by paths or globs. The same paths are the same dataset; its content counts when a step uses it.
+
+    >>> Dataset.File.from_files("data/*.csv").as_named_input("tables").mode
+    'mount'
+    """
+
+    paths: tuple[str, ...]
+    """As given: relative to the project folder, or absolute."""
+    validate: bool = True
+
+    def as_named_input(self, name: str) -> DatasetConsumptionConfig:
+        return DatasetConsumptionConfig(name, self)
+
+    def as_mount(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
+        return self.as_named_input(self._derived_name()).as_mount(path_on_compute)
+
+    def as_download(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
+        return self.as_named_input(self._derived_name()).as_download(path_on_compute)
+
+    @property
+    def source(self) -> PathSource:
+        return PathSource(self.paths, self.validate)
+
+    def _derived_name(self) -> str:
+        """Stable: made from the paths, so that an unnamed input does not spoil reuse."""
+        return derived_name(self.paths[0])
+
+
+def derived_name(path: str) -> str:
+    stem = os.path.basename(path.rstrip("/")).split(".")[0]
+    name = re.sub(r"\W+", "_", stem).strip("_")
+    return name or "input"
+
+
+@dataclass(frozen=True)
+class DatasetConsumptionConfig:
+    """A dataset as a named input of a step. `as_*` give copies with another mode."""
+
+    name: str
+    dataset: FileDataset
+    mode: Literal["direct", "download", "mount"] = "mount"
+    path_on_compute: str | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w+", self.name):
+            raise ValueError(f"invalid input name {self.name!r}: only letters, digits and '_' are allowed")
+
+    def as_mount(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
+        return self._with("mount", path_on_compute)
+
+    def as_download(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
+        return self._with("download", path_on_compute)
+
+    def as_direct(self) -> DatasetConsumptionConfig:
+        return self._with("direct", None)
+
+    def as_hdfs(self) -> DatasetConsumptionConfig:
+        return self._with("mount", None)
+
+    def _with(self, mode: str, path: str | None) -> DatasetConsumptionConfig:
+        return replace(self, mode=cast(InputMode, mode), path_on_compute=path or self.path_on_compute)
+
+    def __str__(self) -> str:
+        return f"$AZUREML_DATAREFERENCE_{self.name}"
+
+
+class _FileFactory:
+    @staticmethod
+    @strict
+    def from_files(
+        path: OnePath | Sequence[OnePath], validate: bool = True, partition_format: str | None = None, is_file: bool = False
+    ) -> FileDataset:
+        """Local paths, globs (`*`, `**`), or (datastore, path) pairs; relative paths are relative to the project folder.
+
+        `validate`: at least one file must match when the dataset is used. Raises InputError.
+        """
+        if partition_format is not None:
+            raise InputError("partition_format is not known to file datasets here", field="partition_format", hint="Leave it out; globs select files.")
+        given: Sequence[OnePath] = [cast(OnePath, path)] if isinstance(path, str | os.PathLike | DataPath | tuple) else path
+        if not given:
+            raise InputError("no path was given", field="path", expected="a path, a glob or a list of them")
+        return FileDataset(tuple(_text(item) for item in given), validate)
+
+
+def _text(item: OnePath) -> str:
+    if isinstance(item, DataPath):
+        return item.absolute
+    if isinstance(item, tuple):
+        if len(item) == 2 and isinstance(item[0], LocalDatastore):
+            return item[0].path(item[1]).absolute
+        raise InputError(f"found {item!r}", field="path", expected="(datastore, path)")
+    text = os.fspath(item)
+    if not text:
+        raise InputError("an empty path", field="path", expected="a path, a glob or a list of them")
+    if re.match(r"[a-z][a-z0-9+.-]+://", text):
+        raise InputError(f"found the address {text!r}", field="path", expected="a local path or a glob", hint="Download it first, or make it a step of the pipeline.")
+    return text
+
+
+class Dataset:
+    """Entry point for datasets: `Dataset.File.from_files(...)`.
+
+    >>> Dataset.File.from_files("data/iris.csv").paths
+    ('data/iris.csv',)
+    """
+
+    File = _FileFactory

@@ -1,0 +1,171 @@
+"""Source directories frozen in the project's store, laid out for steps, and read back afterwards.
+
+Blobs lie under their digest, read-only; a tree is a text of entries. Nothing here decides reuse. One writer per process; several
+processes may save the same tree at once, because every file appears by rename.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from uuid import uuid4
+
+from mlpipe_engine.errors import FilesystemError, SnapshotError, StagingError
+from mlpipe_engine.hashing.files import copy_while_hashing
+from mlpipe_engine.hashing.scan import scan_tree
+from mlpipe_engine.hashing.stat_cache import StatCache
+from mlpipe_engine.model import wire
+from mlpipe_engine.model.trees import Tree
+from mlpipe_engine.snapshots.ignore import ProjectIgnore
+
+_DAY_NS = 86_400_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    atime_ns: int
+    ctime_ns: int
+    ino: int
+
+
+class SourceSnapshots:
+    """`can_trace`: whether reads show in the times of files on this file system (see `canary`)."""
+
+    def __init__(self, store_dir: str, project_root: str, cache: StatCache, *, can_trace: bool = True) -> None:
+        self._store = store_dir
+        self._root = project_root
+        self._cache = cache
+        self._can_trace = can_trace
+        self._saved: set[str] = set()
+        self._places: dict[str, str] = {}
+        self._staged: dict[str, dict[str, _Staged]] = {}
+        self.warnings: list[str] = []
+
+    def scan(self, directory: str) -> Tree:
+        """Raises SnapshotError."""
+        if not os.path.isdir(directory):
+            raise SnapshotError(f"the source directory {directory} does not exist", hint="Correct source_directory; it is relative to the project folder.")
+        rules = ProjectIgnore(self._root, directory)
+        tree = scan_tree(directory, ignore=rules, cache=self._cache)
+        self.warnings.extend(warning for warning in rules.warnings if warning not in self.warnings)
+        for entry in tree.entries:
+            if entry.kind in "fx":
+                self._places.setdefault(entry.digest, f"{directory}/{entry.path}")
+        return tree
+
+    def load(self, digest: str) -> Tree | None:
+        """A tree saved earlier, or None when it is not kept (any more)."""
+        try:
+            with open(self._tree_path(digest), encoding="ascii") as file:
+                return wire.load(Tree, file.read())
+        except (OSError, ValueError):
+            return None
+
+    def read_blob(self, digest: str) -> bytes | None:
+        try:
+            with open(self._blob_path(digest), "rb") as file:
+                return file.read()
+        except OSError:
+            return None
+
+    def read_scanned(self, digest: str) -> bytes | None:
+        """The bytes of a file that `scan` saw, read from where it lies now."""
+        place = self._places.get(digest)
+        if place is None:
+            return None
+        try:
+            with open(place, "rb") as file:
+                return file.read(2 << 20)
+        except OSError:
+            return None
+
+    def save(self, tree: Tree, directory: str) -> None:
+        """Keep the bytes of `tree`. Raises SnapshotError when a file is no longer what `scan` saw."""
+        if tree.digest in self._saved or os.path.exists(self._tree_path(tree.digest)):
+            self._saved.add(tree.digest)
+            return
+        try:
+            os.makedirs(f"{self._store}/trees", exist_ok=True)
+            for entry in tree.entries:
+                if entry.kind in "fx" and not os.path.exists(self._blob_path(entry.digest)):
+                    self._save_blob(f"{directory}/{entry.path}", entry.digest)
+            temporary = f"{self._store}/trees/{uuid4().hex}.tmp"
+            with open(temporary, "w", encoding="ascii") as file:
+                file.write(wire.dump(tree))
+            os.replace(temporary, self._tree_path(tree.digest))
+        except OSError as error:
+            raise FilesystemError.of(error, "save a snapshot of", directory) from error
+        self._saved.add(tree.digest)
+
+    def _save_blob(self, source: str, digest: str) -> None:
+        place = self._blob_path(digest)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        temporary = f"{place}.{uuid4().hex}"
+        found, _ = copy_while_hashing(source, temporary, 0o444)
+        if found != digest:
+            os.unlink(temporary)
+            raise SnapshotError(f"changed while being read: {source}", hint="Let the program that writes it finish, then run again.")
+        os.replace(temporary, place)
+
+    def lay_out(self, tree: Tree, destination: str) -> None:
+        """A private, writable copy of a saved tree. Raises StagingError when the stored bytes are gone, FilesystemError."""
+        try:
+            os.mkdir(destination)
+            staged: dict[str, _Staged] = {}
+            for entry in tree.entries:
+                place = f"{destination}/{entry.path}"
+                if entry.kind == "d":
+                    os.mkdir(place)
+                elif entry.kind == "l":
+                    os.symlink(entry.digest, place)
+                else:
+                    staged[entry.path] = self._lay_out_file(entry.digest, place, 0o755 if entry.kind == "x" else 0o644)
+        except FileNotFoundError as error:
+            raise StagingError(f"a file of the snapshot is missing in the store: {error.filename}", hint="Run `mlpipe-tui doctor`.") from error
+        except OSError as error:
+            raise FilesystemError.of(error, "copy the source to", destination) from error
+        self._staged[destination] = staged
+
+    def _lay_out_file(self, digest: str, place: str, mode: int) -> _Staged:
+        reading = os.open(self._blob_path(digest), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            writing = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            try:
+                while data := os.read(reading, 1 << 20):
+                    os.write(writing, data)
+                now = os.fstat(writing).st_mtime_ns
+                os.utime(writing, ns=(now - _DAY_NS, now))
+                info = os.fstat(writing)
+            finally:
+                os.close(writing)
+        finally:
+            os.close(reading)
+        return _Staged(info.st_atime_ns, info.st_ctime_ns, info.st_ino)
+
+    def reads(self, tree: Tree, destination: str) -> tuple[tuple[str, str], ...] | None:
+        """A file whose access or change time moved, or that is gone or replaced, was used. A .pyc counts as itself."""
+        staged = self._staged.pop(destination, None)
+        if not self._can_trace or staged is None:
+            return None
+        used = []
+        for entry in tree.entries:
+            before = staged.get(entry.path)
+            if before is None:
+                continue
+            try:
+                now = os.lstat(f"{destination}/{entry.path}")
+            except OSError:
+                used.append((entry.path, entry.digest))
+                continue
+            if (now.st_atime_ns, now.st_ctime_ns, now.st_ino) != (before.atime_ns, before.ctime_ns, before.ino):
+                used.append((entry.path, entry.digest))
+        return tuple(used)
+
+    def _blob_path(self, digest: str) -> str:
+        hexes = digest.partition(":")[2]
+        return f"{self._store}/blobs/{hexes[:2]}/{hexes}"
+
+    def _tree_path(self, digest: str) -> str:
+        return f"{self._store}/trees/{digest.partition(':')[2]}"
+
+
