@@ -12,7 +12,7 @@ from mlpipe_engine.errors import InputError
 from mlpipe_engine.model.manifest import Manifest
 from mlpipe_engine.model.plan import Cause, Execute, Result, Reuse, Skip, StepPlan, Undecided
 from mlpipe_engine.model.spec import (
-    Json, ParameterRef, PathSource, PipelineSpec, StepOutputSource, StepSpec, SubmitOptions, Word,
+    Json, PathSource, PipelineSpec, StepOutputSource, StepSpec, SubmitOptions,
 )  # fmt: skip
 from mlpipe_engine.model.trees import Tree
 from mlpipe_engine.planning.fingerprint import step_manifest
@@ -70,7 +70,7 @@ class Decisions:
         self.options = options
         self.parameters = parameters
         self.resolver = resolver
-        self._snapshots = snapshots
+        self.snapshots = snapshots
         self._artifacts = artifacts
         self._database = database
         self._results = results
@@ -84,6 +84,10 @@ class Decisions:
         self.refreshed: dict[str, str] = {}
         """New stat signatures of artifacts whose inodes changed while their bytes did not (a project that was moved)."""
         self._checked: dict[str, bool] = {}
+
+    def use_artifacts(self, artifacts: ArtifactStore) -> None:
+        """Check and publish through one object, which remembers what it has seen."""
+        self._artifacts = artifacts
 
     def compute_of(self, step: StepSpec) -> str:
         return self.options.compute or step.compute or self._default_compute
@@ -100,6 +104,17 @@ class Decisions:
 
     def output(self, step: str, name: str) -> str | None:
         return self._outputs.get((step, name))
+
+    def metrics_of(self, result: Result) -> list[tuple[str, float]]:
+        """Scalar values a reused execution logged, in order, for conditions of steps below."""
+        import json
+
+        found = []
+        for metric in self._results.metrics(result.run_number, result.step) if self._results else ():
+            value = json.loads(metric.value)
+            if metric.kind == "scalar" and isinstance(value, int | float) and not isinstance(value, bool):
+                found.append((metric.name, float(value)))
+        return found
 
     def waiting_on(self, step: StepSpec, unknown: set[str]) -> tuple[str, ...]:
         """Steps in `unknown` whose outputs or metrics this step needs."""
@@ -246,12 +261,12 @@ class Decisions:
     def line_counts(self, before: str, after: str) -> tuple[int, int] | None:
         from mlpipe_engine.snapshots.lines import line_counts
 
-        left, right = self._snapshots.read_blob(before), self._read_now(after)
+        left, right = self.snapshots.read_blob(before), self._read_now(after)
         return None if left is None or right is None else line_counts(left, right)
 
     def _read_now(self, digest: str) -> bytes | None:
-        stored = self._snapshots.read_blob(digest)
-        return stored if stored is not None else self._snapshots.read_scanned(digest)
+        stored = self.snapshots.read_blob(digest)
+        return stored if stored is not None else self.snapshots.read_scanned(digest)
 
 
 def _snapshot_of(manifest: Manifest) -> str:
@@ -259,13 +274,3 @@ def _snapshot_of(manifest: Manifest) -> str:
         if entry.section.value == "code":
             return str(entry.value)
     return ""
-
-
-def needed_parameters(step: StepSpec) -> frozenset[str]:
-    """Names of the parameters a step's words and variables refer to."""
-    words: tuple[Word, ...] = (*step.command, *step.arguments, *((part,) for _, part in step.params))
-    return frozenset(part.name for word in words for part in word if isinstance(part, ParameterRef))
-
-
-def reused(plan: StepPlan) -> Result | None:
-    return plan.decision.result if isinstance(plan.decision, Reuse) else None

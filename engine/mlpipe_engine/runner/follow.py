@@ -89,7 +89,7 @@ class Follower:
                 run = "" if target in ("", "parent") else target
                 batch.labels.append((run, column, str(event.get("name")), None if value is None else str(value)))
             case "file":
-                batch.files.append((str(event.get("name")), str(event.get("path"))))
+                batch.files.append((str(event.get("name")), self._relative(str(event.get("path")))))
             case "child":
                 batch.children.append((str(event.get("id")), str(event.get("name") or "")))
             case "child_end":
@@ -100,6 +100,10 @@ class Follower:
                 batch.models.append(
                     (str(event.get("name")), str(event.get("path")), {str(k): str(v) for k, v in tags.items()} if isinstance(tags, dict) else {})
                 )
+
+    def _relative(self, path: str) -> str:
+        """Below the step's folder, so that the project can be moved."""
+        return os.path.relpath(path, self._layout.step_dir)
 
     def _metric(self, event: dict[str, object], target: str, batch: StepEvents) -> None:
         value, number = event.get("value"), event.get("step")

@@ -78,6 +78,9 @@ class Run:
         self._began = time.monotonic()
         self._next_look = 0.0
 
+    def number_steps(self, index: dict[str, int], first_mark: int) -> None:
+        self._rows.number_steps(index, first_mark)
+
     # the life of a run
 
     def execute(self) -> State:
@@ -184,7 +187,7 @@ class Run:
         self._decisions.note_outputs(step.name, dict(result.outputs))
         self._rows.reused(step.name, plan, result, note)
         self._parts.link_reused(self.run, step.name, result)
-        for metric in self._parts.metrics_of(result):
+        for metric in self._decisions.metrics_of(result):
             self._note_metric(step.name, metric[0], metric[1])
         self._saved_seconds += result.seconds
         self._count_and_settle(step.name, State.REUSED, "reused")

@@ -58,8 +58,6 @@ class RunParts:
     cancel_requested: Callable[[], bool]
     """Another process asked for it."""
     wake: Callable[[], None]
-    can_trace: bool
-    """Whether this file system shows which code files a step read."""
 
     def step_dir(self, run: RunRecord, step: str) -> str:
         return f"{self.state_dir}/runs/{run.experiment}/{run.number}/{step}"
@@ -137,7 +135,7 @@ class RunParts:
         environment["PYTHONPATH"] = os.pathsep.join(
             [_sdk_dir(self.state_dir), *filter(None, [dict(step.environment_variables).get("PYTHONPATH")])]
         )
-        environment["MLPIPE_ATTEMPT"] = attempt_id
+        environment |= {"MLPIPE_ATTEMPT": attempt_id, "MLPIPE_RUN": run.id}
         words = staging.argv(step, layout, self.parameters, interpreter.path)
         task = StepTask(
             attempt_id=attempt_id, step_dir=layout.step_dir,
@@ -162,17 +160,6 @@ class RunParts:
                 os.symlink(os.path.relpath(target, folder), f"{folder}/{step}")
         except OSError as error:
             raise FilesystemError.of(error, "link", f"{folder}/{step}") from error
-
-    def metrics_of(self, result: Result) -> list[tuple[str, float]]:
-        """Last scalar values of a reused execution, for conditions of steps below."""
-        import json
-
-        found = []
-        for metric in self.queries.metrics(result.run_number, result.step):
-            value = json.loads(metric.value)
-            if metric.kind == "scalar" and isinstance(value, int | float) and not isinstance(value, bool):
-                found.append((metric.name, float(value)))
-        return found
 
     def quarantine(self, digest: str, why: str) -> None:
         """Never offered again; its bytes are kept for inspection."""

@@ -58,6 +58,10 @@ class Resolver:
         self.to_cache: dict[str, str] = {}
         """What the store should keep for the next time."""
 
+    def stat_rows(self) -> list[tuple[object, ...]]:
+        """Digests of files that were computed here, for the store to remember."""
+        return self._stats.new_rows()
+
     def code(self, step: StepSpec) -> Tree | None:
         """The source tree as it was when this run first looked. Raises SnapshotError."""
         if step.source_directory is None:

@@ -41,6 +41,10 @@ class SourceSnapshots:
         self._staged: dict[str, dict[str, _Staged]] = {}
         self.warnings: list[str] = []
 
+    def trace_if(self, possible: bool) -> None:
+        """Whether the canary saw every kind of read here."""
+        self._can_trace = possible
+
     def scan(self, directory: str) -> Tree:
         """Raises SnapshotError."""
         if not os.path.isdir(directory):

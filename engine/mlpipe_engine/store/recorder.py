@@ -37,6 +37,7 @@ class Recorder:
         self._hurry = threading.Event()
         self._failed: BaseException | None = None
         self._on_failure: Callable[[], None] | None = None
+        self._before_close: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._loop, name="recorder", daemon=True)
         self._thread.start()
 
@@ -63,8 +64,14 @@ class Recorder:
         self._hurry.clear()
         self.check()
 
+    def before_close(self, wait: Callable[[], None]) -> None:
+        """`wait` ends when somebody beside us has put their last entry."""
+        self._before_close.append(wait)
+
     def close(self) -> None:
         """Write what is left and end the thread; never raises."""
+        for wait in self._before_close:
+            wait()
         self._hurry.set()
         self._queue.put(None)
         self._thread.join()

@@ -133,9 +133,10 @@ class RunQueries:
 
 
 def insert_run(
-    db: sqlite3.Connection, run_id: str, spec: PipelineSpec, options: SubmitOptions, parameters: Iterable[tuple[str, object]], now: str
-) -> int:
-    """A queued run with a queued row for every step. Returns its number."""
+    db: sqlite3.Connection, run_id: str, spec: PipelineSpec, options: SubmitOptions, parameters: Iterable[tuple[str, object]], now: str,
+    selected: frozenset[str],
+) -> int:  # fmt: skip
+    """A queued run with a queued row for every selected step. Returns its number."""
     digest = write_document(db, "specs", wire.dump(spec))
     cursor = db.execute(
         "INSERT INTO runs (id, pipeline, experiment, state, created_at, parameters, tags, properties, source, spec, options, resumed_from)"
@@ -146,7 +147,7 @@ def insert_run(
     number = int(cursor.lastrowid or 0)
     db.executemany(
         "INSERT INTO step_runs (run, idx, name, pipeline, state, queued_at) VALUES (?, ?, ?, ?, 'queued', ?)",
-        [(number, index, step.name, spec.name, now) for index, step in enumerate(spec.steps)],
+        [(number, index, step.name, spec.name, now) for index, step in enumerate(spec.steps) if step.name in selected],
     )
     return number
 

@@ -1,0 +1,164 @@
+"""A run hosted in this process: its parts are made, signals are taken, the loop is driven, what was learnt is kept.
+
+Called by `engine` in the process that holds the run's lock.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mlpipe_engine.errors import FilesystemError
+from mlpipe_engine.executors.leases import Leases
+from mlpipe_engine.executors.process import ProcessExecutor
+from mlpipe_engine.model.events import Event
+from mlpipe_engine.model.records import RunRecord
+from mlpipe_engine.model.states import GOOD
+from mlpipe_engine.planning.graph import upstream
+from mlpipe_engine.runner.loop import Run
+from mlpipe_engine.runner.parts import RunParts
+from mlpipe_engine.store import results, runs
+from mlpipe_engine.store.documents import pairs
+from mlpipe_engine.store.recorder import Recorder
+
+if TYPE_CHECKING:
+    from mlpipe_engine.engine import Engine
+    from mlpipe_engine.runner.decisions import Decisions
+
+
+def host_run(engine: Engine, run: RunRecord, decisions: Decisions, selection: frozenset[str], sink: Callable[[Event], None]) -> None:
+    """Returns when the run is final. Raises FilesystemError, StoreError when the machine gives up; the run can be resumed then."""
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def wake() -> None:
+        try:
+            os.write(writing, b".")
+        except OSError:
+            pass  # full: it wakes anyway; closed: nobody sleeps any more
+
+    store = _ArtifactsOf(engine)
+    recorder = Recorder(engine.state_dir, store.artifacts.sync)
+    recorder.on_failure(wake)
+    leases = Leases(cpus=engine.config.compute(engine.config.default_compute).cpus)
+    with Signals(wake) as signals:
+        try:
+            parts = _parts(engine, run, decisions, selection, store, recorder, leases, signals, wake, reading)
+            loop = Run(run, parts, sink)
+            loop.number_steps(*_rows(engine, run))
+            _keep_git_facts(engine, run, recorder)
+            _keep_learnt(decisions, recorder)
+            loop.execute()
+        finally:
+            leases.close()
+            os.close(reading)
+            os.close(writing)
+
+
+class _ArtifactsOf:
+    """The store the recorder syncs is the one the loop publishes to."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.artifacts = engine._artifacts()
+
+
+def _parts(
+    engine: Engine, run: RunRecord, decisions: Decisions, selection: frozenset[str], store: _ArtifactsOf, recorder: Recorder,
+    leases: Leases, signals: Signals, wake: Callable[[], None], wake_fd: int,
+) -> RunParts:  # fmt: skip
+    queries = runs.RunQueries(engine._reading())
+    snapshots = decisions.snapshots
+    snapshots.trace_if(engine.tracing_problem() == "")
+    before = {
+        step.name: dict(step.outputs) for step in queries.steps(run) if step.state in GOOD
+    }  # fmt: skip
+    decisions.use_artifacts(store.artifacts)
+    return RunParts(
+        root=engine.root, state_dir=engine.state_dir, workspace=engine.config.name, spec=decisions.spec, options=decisions.options,
+        parameters=decisions.parameters, selection=selection, parents=upstream(decisions.spec), finished_before=before,
+        decisions=decisions, snapshots=snapshots, artifacts=store.artifacts, queries=results.ResultQueries(engine._reading()),
+        executor=ProcessExecutor(wake_fd), leases=leases, recorder=recorder, signaled=lambda: signals.received is not None,
+        cancel_requested=lambda: queries.cancel_requested(run.id), wake=wake,
+    )  # fmt: skip
+
+
+def _rows(engine: Engine, run: RunRecord) -> tuple[dict[str, int], int]:
+    """Row numbers of the steps, and the next free change mark (a resumed run goes on counting)."""
+    database = engine._reading()
+    rows = database.query("SELECT name, idx, changed FROM step_runs WHERE run = ?", (run.number,))
+    return {str(row[0]): int(str(row[1])) for row in rows}, max((int(str(row[2])) for row in rows), default=0) + 1
+
+
+def _keep_git_facts(engine: Engine, run: RunRecord, recorder: Recorder) -> None:
+    """In a thread beside the run: asking git takes longer than many a run."""
+
+    def ask() -> None:
+        from mlpipe_engine.snapshots.git import git_facts
+
+        facts, diff = git_facts(engine.root)
+        if not facts:
+            return
+        if diff:
+            folder = os.path.join(engine.state_dir, "runs", run.experiment, str(run.number))
+            try:
+                os.makedirs(folder, exist_ok=True)
+                with open(os.path.join(folder, "git.diff"), "wb") as file:
+                    file.write(diff)
+            except OSError:
+                facts["azureml.git.diff"] = "could not be saved"
+        merged = pairs(sorted((dict(run.properties) | facts).items()))
+        try:
+            recorder.put(lambda db: runs.update_run(db, run.id, properties=merged))
+        except (FilesystemError, RuntimeError):
+            return
+
+    if os.path.isdir(os.path.join(engine.root, ".git")) or _inside_git(engine.root):
+        thread = threading.Thread(target=ask, name="git", daemon=True)
+        thread.start()
+        recorder.before_close(thread.join)
+
+
+def _inside_git(folder: str) -> bool:
+    while folder != os.path.dirname(folder):
+        if os.path.exists(os.path.join(folder, ".git")):
+            return True
+        folder = os.path.dirname(folder)
+    return False
+
+
+def _keep_learnt(decisions: Decisions, recorder: Recorder) -> None:
+    """Digests of files and descriptions of environments that are worth remembering."""
+    rows, texts = decisions.resolver.stat_rows(), dict(decisions.resolver.to_cache)
+    if rows or texts:
+
+        def statement(db: object) -> None:
+            results.put_stat_rows(db, rows)  # type: ignore[arg-type]
+            for key, text in texts.items():
+                results.put_cached(db, key, text)  # type: ignore[arg-type]
+
+        recorder.put(statement)
+
+
+class Signals:
+    """SIGINT and SIGTERM as a flag, while a run is hosted in the main thread of a process."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.received: int | None = None
+        self._wake = wake
+        self._old: dict[int, object] = {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old[number] = signal.signal(number, self._take)
+        return self
+
+    def _take(self, number: int, frame: object) -> None:
+        self.received = number
+        self._wake()
+
+    def __exit__(self, *_: object) -> None:
+        for number, old in self._old.items():
+            signal.signal(number, old)  # type: ignore[arg-type]

@@ -1,0 +1,67 @@
+"""A plan: the decisions of a run, made in order, without carrying any of them out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlpipe_engine.model.plan import Cause, Execute, Reuse, Skip, StepPlan, Undecided
+from mlpipe_engine.model.spec import PipelineSpec
+from mlpipe_engine.model.views import Plan
+from mlpipe_engine.planning.graph import topological, upstream
+
+if TYPE_CHECKING:
+    from mlpipe_engine.runner.decisions import Decisions
+
+
+def make_plan(spec: PipelineSpec, decisions: Decisions, selection: frozenset[str], effects: tuple[str, ...]) -> Plan:
+    """Prereq: the spec is sound and every input path was found."""
+    unknown: set[str] = set()
+    skipped: dict[str, Cause] = {}
+    planned: dict[str, StepPlan] = {}
+    metrics: dict[tuple[str, str], float] = {}
+    for name in topological(spec):
+        if name not in selection:
+            continue
+        step = spec.step(name)
+        waiting = decisions.waiting_on(step, unknown)
+        upstream_skip = next((item.source.step for item in step.inputs if getattr(item.source, "step", None) in skipped), None)
+        if upstream_skip is not None:
+            plan = StepPlan(step=name, decision=Skip((Cause(kind="upstream", subject=f"step {upstream_skip} was skipped"),)))
+        elif waiting:
+            plan = decisions.undecided(step, waiting)
+        else:
+            plan = decisions.decide(step, lambda producer, metric: metrics.get((producer, metric)))
+        planned[name] = plan
+        match plan.decision:
+            case Reuse(result):
+                decisions.note_outputs(name, dict(result.outputs))
+                metrics.update({(name, metric): value for metric, value in decisions.metrics_of(result)})
+            case Skip(because):
+                skipped[name] = because[0]
+            case Execute(because):
+                unknown.add(name)
+                decisions.note_changed(name, because)
+            case Undecided():
+                unknown.add(name)
+    ordered = tuple(planned[step.name] for step in spec.steps if step.name in planned)
+    return Plan(
+        pipeline=spec.name, steps=ordered, expected_seconds=_critical_path(spec, planned), pulled_in=spec.pulled_in,
+        excluded=tuple(step.name for step in spec.steps if step.name not in selection), effects=effects,
+    )  # fmt: skip
+
+
+def _critical_path(spec: PipelineSpec, planned: dict[str, StepPlan]) -> float | None:
+    """The longest chain of expected times among what will or may run; None when one of them never ran."""
+    parents = upstream(spec)
+    ends: dict[str, float] = {}
+    for name in topological(spec):
+        plan = planned.get(name)
+        start = max((ends.get(parent, 0.0) for parent in parents[name]), default=0.0)
+        if plan is None or isinstance(plan.decision, Reuse | Skip):
+            ends[name] = start
+        elif plan.expected_seconds is None:
+            return None
+        else:
+            ends[name] = start + plan.expected_seconds
+    return max(ends.values(), default=0.0)
