@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mlpipe_engine.model.manifest import Manifest
     from mlpipe_engine.model.views import Explanation, Finding, Plan
     from mlpipe_engine.runner.decisions import Decisions
+    from mlpipe_engine.runner.observe import Observer
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.database import Database
@@ -52,6 +53,7 @@ class Engine:
         self.state_dir = os.path.join(root, ".mlpipe")
         self._databases = PerThread(self.state_dir)
         self._fresh_texts: dict[str, str] = {}
+        self._observers: dict[str, Observer] = {}
 
     @classmethod
     def open(cls, start: str | None = None) -> Engine:
@@ -283,16 +285,26 @@ class Engine:
                 pass
         return finished
 
-    def follow(self, run_id: str, sink: Sink = _nowhere, *, deadline: float | None = None, poll_seconds: float = 0.1) -> RunRecord:
-        """Events of a run that runs anywhere, from its start until it is final, interrupted, or `deadline` (monotonic)."""
+    def follow(
+        self, run_id: str, sink: Sink = _nowhere, *, deadline: float | None = None, poll_seconds: float = 0.1,
+        tick: Callable[[], None] | None = None, fresh: bool = True,
+    ) -> RunRecord:  # fmt: skip
+        """Events of a run that runs anywhere, from its start until it is final, interrupted, or `deadline` (monotonic).
+
+        `tick` is called between two looks. `fresh=False` goes on where the last call for this run was left (by Ctrl-C).
+        """
         from mlpipe_engine.runner.observe import Observer
 
-        observer = Observer(self._runs(), run_id)
+        if fresh or run_id not in self._observers:
+            self._observers[run_id] = Observer(self._runs(), run_id)
+        observer = self._observers[run_id]
         while True:
             run = self._runs().get(run_id)
             interrupted = self.is_interrupted(run)
             for event in observer.news(run):
                 sink(event)
+            if tick is not None:
+                tick()
             if run.state in FINAL or interrupted or (deadline is not None and time.monotonic() >= deadline):
                 return run
             time.sleep(poll_seconds)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from mlpipe_engine.model.encoding import Value
+from mlpipe_engine.model.encoding import Value, encode
 from mlpipe_engine.model.manifest import Manifest, Section
 from mlpipe_engine.model.plan import Cause
 from mlpipe_engine.model.spec import ParameterRef, StepSpec
@@ -43,7 +43,7 @@ def _same(old: Mapping[object, Value], new: Mapping[object, Value], key: object)
     if key not in old or key not in new:
         return False
     left, right = old[key], new[key]
-    return repr(left) == repr(right)  # 1, 1.0 and True are equal in Python, but not here
+    return encode(left) == encode(right)  # as they were hashed: 1, 1.0 and True differ
 
 
 def _cause(

@@ -1,0 +1,2 @@
+"""The command line: a table of commands, a small parser, and one module for each group of verbs.
+"""

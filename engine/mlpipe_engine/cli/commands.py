@@ -1,0 +1,88 @@
+"""Every command as a value: help, parser, completion scripts and docs/cli.md are all made from this table.
+
+Plain classes and no imports: `mlpipe-tui --help` must not cost more than the interpreter's own start.
+"""
+
+
+class Option:
+    """`--name` (and `-s`). `value` names what follows; "" is a switch. `many` may be repeated."""
+
+    __slots__ = ("help", "many", "name", "short", "value")
+
+    def __init__(self, name: str, help: str, value: str = "", short: str = "", many: bool = False) -> None:
+        self.name, self.help, self.value, self.short, self.many = name, help, value, short, many
+
+
+class Command:
+    """A verb. `positionals`: names; one in brackets may be left out. `module` has the function of the same name."""
+
+    __slots__ = ("examples", "help", "module", "name", "options", "positionals")
+
+    def __init__(self, name: str, module: str, help: str, positionals: tuple[str, ...] = (), options: tuple[Option, ...] = (), examples: tuple[str, ...] = ()) -> None:
+        self.name, self.module, self.help, self.positionals = name, module, help, positionals
+        self.options, self.examples = options, examples
+
+
+JSON = Option("json", "print one JSON document (followers: JSON lines); errors as JSON on stderr")
+DIRECTORY = Option("directory", "start in this folder instead of the current one", "DIR", "C")
+DEBUG = Option("debug", "show our own traceback when something goes wrong")
+HELP = Option("help", "show this help", short="h")
+COMMON = (DIRECTORY, DEBUG, HELP)
+
+SELECTION = (
+    Option("param", "set a parameter of the pipeline", "NAME=VALUE", "p", many=True),
+    Option("step", "run up to this step", "STEP", many=True),
+    Option("from", "run this step and everything below it", "STEP", many=True),
+    Option("only", "run this step alone, on its last inputs", "STEP", many=True),
+    Option("force", "run every step, reuse nothing"),
+    Option("force-step", "run this step even if nothing changed", "STEP", many=True),
+    Option("experiment", "group the run under this name (default: the pipeline's)", "NAME", "e"),
+    Option("compute", "run all steps on this compute target", "NAME"),
+)
+
+COMMANDS = (
+    Command("init", "init", "make a project here", (), (
+        Option("example", "with a small pipeline that runs at once"),
+        Option("wrap", "with a one-step pipeline around an existing script", "SCRIPT"),
+    ), ("mlpipe-tui init --example", "mlpipe-tui init --wrap train.py")),
+    Command("run", "run", "run a pipeline; what has not changed is reused", ("[PIPELINE]",), (
+        *SELECTION,
+        Option("tag", "label the run", "NAME=VALUE", "t", many=True),
+        Option("continue-on-failure", "go on with steps that do not need the failed one"),
+        Option("detach", "start it in the background and return", short="d"),
+        JSON,
+    ), ("mlpipe-tui run", "mlpipe-tui run flights --param learning_rate=0.2", "mlpipe-tui run --only report")),
+    Command("plan", "run", "show exactly what run would do, and why", ("[PIPELINE]",), (
+        *SELECTION, Option("verbose", "show every cause", short="v"), JSON,
+    ), ("mlpipe-tui plan", "mlpipe-tui plan flights --param max_delay=120")),
+    Command("why", "show", "why a step ran or was reused", ("RUN", "STEP"), (
+        Option("manifest", "show everything its identity is made of"), JSON,
+    ), ("mlpipe-tui why latest train",)),
+    Command("runs", "show", "list runs, newest first", (), (
+        Option("limit", "how many (default 20)", "N", "n"),
+        Option("before", "only runs before this number", "N"),
+        Option("experiment", "only of this experiment", "NAME", "e"),
+        Option("pipeline", "only of this pipeline", "NAME"),
+        Option("state", "only in this state", "STATE"), JSON,
+    ), ("mlpipe-tui runs -n 5",)),
+    Command("show", "show", "show one run: its steps, times, outputs", ("[RUN]",), (
+        Option("metrics", "with everything its steps logged", short="m"), JSON,
+    ), ("mlpipe-tui show 12 --metrics",)),
+    Command("logs", "logs", "print what steps wrote", ("RUN", "[STEP]"), (
+        Option("follow", "go on printing while the run is running", short="f"),
+        Option("stdout", "only the standard output"), Option("stderr", "only the standard error"), JSON,
+    ), ("mlpipe-tui logs latest train -f",)),
+    Command("get", "show", "copy an output of a step", ("RUN", "STEP", "OUTPUT"), (
+        Option("output", "where to put it (default: a folder or file named like the output)", "PATH", "o"), JSON,
+    ), ("mlpipe-tui get latest report html -o report.html",)),
+    Command("attach", "run", "follow a run that is running", ("[RUN]",), (JSON,), ("mlpipe-tui attach",)),
+    Command("cancel", "run", "stop a run and everything it started", ("RUN",), (JSON,), ("mlpipe-tui cancel latest",)),
+    Command("resume", "run", "go on with a run that was interrupted, canceled or failed", ("[RUN]",), (JSON,), ("mlpipe-tui resume",)),
+    Command("pipelines", "show", "list the pipelines of this project and their parameters", (), (JSON,)),
+    Command("doctor", "show", "check this machine and this project", (), (JSON,)),
+    Command("completion", "completion", "print a completion script for bash, zsh or fish", ("SHELL",), (), (
+        'eval "$(mlpipe-tui completion bash)"',
+    )),
+)  # fmt: skip
+
+BY_NAME = {command.name: command for command in COMMANDS}

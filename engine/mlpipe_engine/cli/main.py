@@ -1,0 +1,99 @@
+"""The front door: picks the command, turns every foreseen trouble into one line, a hint and an exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+
+def main(argv: list[str]) -> int:
+    """Returns the exit code. Never shows a traceback of ours without --debug."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        return _help(argv[1:])
+    if argv[0] in ("-V", "--version"):
+        from mlpipe_engine import __version__
+
+        print(f"mlpipe-tui {__version__}")
+        return 0
+    debug, as_json = "--debug" in argv, "--json" in argv
+    try:
+        code = _dispatch(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader left; nothing more can be said to it
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        return _trouble(error, as_json)
+    except RecursionError as error:  # pragma: no cover
+        return _trouble(error, as_json)
+
+
+def _help(words: list[str]) -> int:
+    from mlpipe_engine.cli import help
+
+    if words:
+        from mlpipe_engine.cli.commands import BY_NAME
+
+        command = BY_NAME.get(words[0])
+        if command is not None:
+            print(help.of(command))
+            return 0
+    print(help.overview())
+    return 0
+
+
+def _dispatch(argv: list[str]) -> int:
+    from mlpipe_engine.cli.parse import find_command, parse
+
+    words = [word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for word in argv]
+    directory: list[str] = []
+    while words and (words[0] in ("-C", "--directory") or words[0].startswith("--directory=")):
+        taken = 1 if "=" in words[0] else 2
+        directory, words = [*directory, *words[:taken]], words[taken:]
+    if not words:
+        return _help([])
+    command = find_command(words[0])
+    arguments = parse(command, [*words[1:], *directory])
+    if arguments.flag("help"):
+        from mlpipe_engine.cli import help
+
+        print(help.of(command))
+        return 0
+    module = import_module(f"mlpipe_engine.cli.{command.module}")
+    code: int = getattr(module, command.name)(arguments)
+    return code
+
+
+def _trouble(error: Exception, as_json: bool) -> int:
+    from mlpipe_engine.errors import FilesystemError, MlpipeError, PipelineLoadError
+
+    if isinstance(error, OSError) and not isinstance(error, MlpipeError):
+        error = FilesystemError.of(error, "use", str(error.filename or ""))
+    if isinstance(error, MemoryError):
+        error = FilesystemError("not enough memory", hint="Close other programs, or give the process more memory.")
+    if not isinstance(error, MlpipeError):
+        text = f"internal error: {type(error).__name__}: {error}"
+        print(f"error: {text}\nhint: This is a bug of mlpipe-tui; repeat with --debug and report it.", file=sys.stderr)
+        return 70
+    if as_json:
+        import json
+
+        print(json.dumps({"error": error.document()}), file=sys.stderr)
+        return error.exit_code
+    from mlpipe_engine.model.text import clean
+
+    if isinstance(error, PipelineLoadError) and error.user_traceback:
+        sys.stderr.write(clean(error.user_traceback, limit=1 << 16, keep_newlines=True))
+    for line in str(error).split("\n"):
+        shown = clean(line)
+        print(shown if line.startswith("    ") else f"error: {shown}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {clean(error.hint)}", file=sys.stderr)
+    return error.exit_code

@@ -1,0 +1,105 @@
+"""How values are printed: JSON documents, times, tables of plain text. Shared by all verbs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+from mlpipe_engine.model.plan import Cause
+from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord
+from mlpipe_engine.model.text import clean
+
+
+def print_json(verb: str, **fields: object) -> None:
+    """One document, `{"schema": "mlpipe.<verb>/1", ...}`."""
+    print(json.dumps({"schema": f"mlpipe.{verb}/1", **fields}))
+
+
+def seconds(value: float | None) -> str:
+    """0.42 s, 8.1 s, 2 min 05 s, 1 h 02 min."""
+    if value is None:
+        return ""
+    if value < 0.095:
+        return f"{value * 1000:.0f} ms"
+    if value < 60:
+        return f"{value:.1f} s"
+    if value < 3600:
+        return f"{int(value // 60)} min {int(value % 60):02d} s"
+    return f"{int(value // 3600)} h {int(value % 3600 // 60):02d} min"
+
+
+def size(value: int | None) -> str:
+    if value is None:
+        return ""
+    amount = float(value)
+    for unit in ("B", "KB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def local_time(text: str | None) -> str:
+    """A stored UTC time as the person's own."""
+    if not text:
+        return ""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return text
+
+
+def width() -> int:
+    try:
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):
+        columns = 0
+    return columns if columns > 0 else 100
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Columns as wide as their content; the last one is cut to the terminal, others are never cut."""
+    cleaned = [[clean(cell) for cell in row] for row in rows]
+    widths = [max([len(header), *(len(row[column]) for row in cleaned)]) for column, header in enumerate(headers)]
+    limit = width() if sys.stdout.isatty() else 1 << 20
+    for row in [list(headers), *cleaned]:
+        line = "  ".join(f"{cell:<{widths[column]}}" for column, cell in enumerate(row)).rstrip()
+        print(line if len(line) <= limit else line[: limit - 1] + "…")
+
+
+def cause_document(cause: Cause) -> dict[str, str]:
+    return {
+        "kind": cause.kind, "subject": cause.subject, "before": cause.before, "after": cause.after, "detail": cause.detail,
+        "root": cause.root, "text": str(cause),
+    }  # fmt: skip
+
+
+def run_document(run: RunRecord, *, interrupted: bool) -> dict[str, object]:
+    return {
+        "id": run.id, "number": run.number, "pipeline": run.pipeline, "experiment": run.experiment,
+        "state": "interrupted" if interrupted else run.state.value, "created_at": run.created_at, "started_at": run.started_at,
+        "finished_at": run.finished_at, "duration_seconds": run.seconds, "parameters": dict(run.parameters), "tags": dict(run.tags),
+        "properties": dict(run.properties), "source": run.source, "resumed_from": run.resumed_from, "error": run.error or None,
+    }  # fmt: skip
+
+
+def step_document(step: StepRecord) -> dict[str, object]:
+    return {
+        "name": step.name, "state": step.state.value, "attempt": step.attempt, "decision": step.decision,
+        "causes": [cause_document(cause) for cause in step.causes], "changed_but_unread": [cause_document(cause) for cause in step.unread],
+        "fingerprint": step.fingerprint or None, "reused_from": step.reused_from, "started_at": step.started_at,
+        "finished_at": step.finished_at, "duration_seconds": step.seconds, "expected_seconds": step.expected_seconds, "exit": step.exit or None,
+        "error": step.error or None, "cpu_seconds": step.cpu_seconds, "peak_memory_bytes": step.peak_memory_bytes, "outputs": dict(step.outputs),
+    }  # fmt: skip
+
+
+def metric_document(metric: MetricRecord) -> dict[str, object]:
+    return {
+        "step": metric.step, "name": metric.name, "kind": metric.kind, "value": json.loads(metric.value), "step_number": metric.step_number,
+        "time": metric.time, "origin": metric.origin or None,
+    }  # fmt: skip

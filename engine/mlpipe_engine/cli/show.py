@@ -1,0 +1,195 @@
+"""Verbs that answer questions: runs, show, why, get, pipelines, doctor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from mlpipe_engine.cli.output import (
+    cause_document, local_time, metric_document, print_json, run_document, seconds, size, step_document, table,
+)  # fmt: skip
+from mlpipe_engine.cli.parse import Arguments
+from mlpipe_engine.engine import Engine
+from mlpipe_engine.errors import UsageError
+from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord
+from mlpipe_engine.model.states import State
+from mlpipe_engine.model.text import clean
+
+
+def runs(arguments: Arguments) -> int:
+    engine = Engine.open(arguments.text("directory"))
+    state = arguments.text("state")
+    wanted = [known.value for known in State] + ["interrupted"]
+    if state is not None and state not in wanted:
+        raise UsageError(f"--state {state!r}", expected="one of " + ", ".join(wanted))
+    limit = arguments.number("limit", 20) or 20
+    found = engine.runs(
+        limit=limit if state != "interrupted" else 100000, before=arguments.number("before"), experiment=arguments.text("experiment"),
+        pipeline=arguments.text("pipeline"), state=state if state != "interrupted" else None,
+    )  # fmt: skip
+    rows = [(run, engine.is_interrupted(run)) for run in found]
+    if state == "interrupted":
+        rows = [(run, gone) for run, gone in rows if gone][:limit]
+    if arguments.flag("json"):
+        print_json("runs", items=[run_document(run, interrupted=gone) for run, gone in rows])
+        return 0
+    if not rows:
+        print("no runs yet; start one with `mlpipe-tui run`" if state is None else f"no run is {state}")
+        return 0
+    table(
+        ("run", "state", "pipeline", "experiment", "started", "took", "parameters"),
+        [(str(run.number), "interrupted" if gone else run.state.value, run.pipeline, run.experiment, local_time(run.started_at or run.created_at),
+          seconds(run.seconds), " ".join(f"{name}={value}" for name, value in run.parameters)) for run, gone in rows],
+    )  # fmt: skip
+    return 0
+
+
+def show(arguments: Arguments) -> int:
+    engine = Engine.open(arguments.text("directory"))
+    run = engine.find_run(arguments.positionals.get("RUN", "latest"))
+    interrupted = engine.is_interrupted(run)
+    steps = engine.steps(run.id)
+    metrics = engine.metrics(run.id) if arguments.flag("metrics") else ()
+    if arguments.flag("json"):
+        print_json(
+            "show", run=run_document(run, interrupted=interrupted), items=[step_document(step) for step in steps],
+            metrics=[metric_document(metric) for metric in metrics], children=[child.id for child in engine.children(run.id)],
+        )  # fmt: skip
+        return 0
+    _print_run(engine, run, interrupted)
+    numbers = {step.reused_from: engine.find_run(step.reused_from).number for step in steps if step.reused_from}
+    table(
+        ("step", "state", "took", "memory", "why"),
+        [(step.name, step.state.value, seconds(step.seconds), size(step.peak_memory_bytes), _reason(step, numbers)) for step in steps],
+    )
+    if metrics:
+        print()
+        _print_metrics(metrics)
+    return 0
+
+
+def _print_run(engine: Engine, run: RunRecord, interrupted: bool) -> None:
+    state = "interrupted" if interrupted else run.state.value
+    print(f"run {run.number}  {clean(run.pipeline)}  {state}  {seconds(run.seconds)}")
+    facts = [("id", run.id), ("experiment", run.experiment), ("started", local_time(run.started_at or run.created_at)), ("source", run.source)]
+    facts += [(f"parameter {name}", json.dumps(value)) for name, value in run.parameters]
+    facts += [(f"tag {name}", value) for name, value in run.tags]
+    facts += [(name.removeprefix("azureml."), value) for name, value in run.properties]
+    if run.resumed_from:
+        facts.append(("resumed from", f"run {engine.find_run(run.resumed_from).number}"))
+    if run.error:
+        facts.append(("error", run.error))
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        print(f"  {clean(name):<{width}}  {clean(value)}")
+    if interrupted:
+        print(f"  Its runner is gone. Go on with `mlpipe-tui resume {run.number}`, or drop it with `mlpipe-tui cancel {run.number}`.")
+    print()
+
+
+def _reason(step: StepRecord, numbers: dict[str | None, int]) -> str:
+    if step.state is State.REUSED:
+        return f"reused from run {numbers.get(step.reused_from, '?')}"
+    if step.state is State.FAILED:
+        return step.error or step.exit
+    more = f" and {len(step.causes) - 1} more" if len(step.causes) > 1 else ""
+    return f"{step.causes[0]}{more}" if step.causes else ""
+
+
+def _print_metrics(metrics: tuple[MetricRecord, ...]) -> None:
+    series: dict[tuple[str, str, str], list[object]] = {}
+    for metric in metrics:
+        series.setdefault((metric.step or "(run)", metric.name, metric.kind), []).append(json.loads(metric.value))
+    rows = []
+    for (step, name, kind), values in series.items():
+        last = json.dumps(values[-1]) if kind != "scalar" else str(values[-1])
+        rows.append((step, name, kind, str(len(values)), last if len(last) <= 60 else last[:57] + "..."))
+    table(("step", "metric", "kind", "count", "last value"), rows)
+
+
+def why(arguments: Arguments) -> int:
+    engine = Engine.open(arguments.text("directory"))
+    run = engine.find_run(arguments.positionals["RUN"])
+    answer = engine.explain(run.id, arguments.positionals["STEP"])
+    step = answer.step
+    entries = answer.manifest.entries if answer.manifest and arguments.flag("manifest") else ()
+    if arguments.flag("json"):
+        print_json(
+            "why", run=run.number, step=step_document(step), compared_with=answer.compared_with.run_number if answer.compared_with else None,
+            manifest=[{"section": entry.section.value, "name": entry.name, "value": _plain(entry.value)} for entry in entries],
+        )  # fmt: skip
+        return 0
+    compared = f", compared with its result in run {answer.compared_with.run_number}" if answer.compared_with else ""
+    match step.state:
+        case State.REUSED:
+            source = engine.find_run(step.reused_from).number if step.reused_from else "?"
+            print(f"{clean(step.name)} was reused in run {run.number}: its result of run {source} was made from the same inputs, code, arguments and environment")
+        case State.SKIPPED:
+            print(f"{clean(step.name)} was skipped in run {run.number}")
+        case State.QUEUED:
+            print(f"{clean(step.name)} is not decided yet in run {run.number}")
+        case _:
+            print(f"{clean(step.name)} ran in run {run.number}{compared}, because:")
+    for cause in answer.causes:
+        print(f"  {clean(str(cause))}")
+    if answer.changed_but_unread:
+        print("changed since, but never read by it:")
+        for cause in answer.changed_but_unread:
+            print(f"  {clean(str(cause))}")
+    for entry in entries:
+        print(f"  {entry.section.value:<12} {clean(entry.name)} = {clean(json.dumps(_plain(entry.value)))}")
+    return 0
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    return value
+
+
+def get(arguments: Arguments) -> int:
+    engine = Engine.open(arguments.text("directory"))
+    run = engine.find_run(arguments.positionals["RUN"])
+    output = arguments.positionals["OUTPUT"]
+    target = arguments.text("output") or output
+    if os.path.isdir(target) and arguments.text("output"):
+        target = os.path.join(target, output)
+    path = engine.fetch(run.id, arguments.positionals["STEP"], output, os.path.abspath(target))
+    if arguments.flag("json"):
+        print_json("get", path=path)
+    else:
+        print(clean(path))
+    return 0
+
+
+def pipelines(arguments: Arguments) -> int:
+    engine = Engine.open(arguments.text("directory"))
+    found = engine.pipelines()
+    if arguments.flag("json"):
+        print_json("pipelines", items=[
+            {"name": spec.name, "where": spec.where, "description": spec.description, "steps": [step.name for step in spec.steps],
+             "parameters": [{"name": p.name, "type": p.type, "default": p.default, "required": p.required, "choices": list(p.choices),
+                             "minimum": p.minimum, "maximum": p.maximum} for p in spec.parameters]}
+            for spec in found
+        ])  # fmt: skip
+        return 0
+    for spec in found:
+        where = os.path.relpath(spec.where, engine.root) if spec.where else ""
+        print(f"{clean(spec.name)}  {len(spec.steps)} steps  {clean(where)}")
+        for parameter in spec.parameters:
+            default = "required" if parameter.required else f"default {json.dumps(parameter.default)}"
+            print(f"  --param {clean(parameter.name)}=  {parameter.type}, {clean(default)}")
+    return 0
+
+
+def doctor(arguments: Arguments) -> int:
+    findings = Engine.open(arguments.text("directory")).doctor()
+    if arguments.flag("json"):
+        print_json("doctor", items=[{"level": finding.level, "what": finding.what, "hint": finding.hint} for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{finding.level:<5}  {clean(finding.what)}" + (f"\n       {clean(finding.hint)}" if finding.hint else ""))
+    return 4 if any(finding.level == "error" for finding in findings) else 0
