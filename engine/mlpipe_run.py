@@ -135,7 +135,8 @@ class Run(object):
     def get_details(self):
         return {
             "runId": self.id, "runNumber": self.number, "experiment": self._document.get("experiment"),
-            "pipeline": self._document.get("pipeline"), "step": self._document.get("step"), "properties": self.get_properties(), "tags": self.get_tags(),
+            "pipeline": self._document.get("pipeline"), "step": self._document.get("step"),
+            "properties": self.get_properties(), "tags": self.get_tags(),
         }  # fmt: skip
 
     def get_status(self):
@@ -275,7 +276,9 @@ class Run(object):
         path = self._files.get(model_path or model_name) or os.path.abspath(model_path or model_name)
         if not os.path.exists(path):
             raise ValueError("register_model(%r): %s does not exist; upload it first" % (model_name, path))
-        self._report({"e": "model", "name": str(model_name), "path": path, "tags": {str(k): str(v) for k, v in (tags or {}).items()}})
+        self._report(
+            {"e": "model", "name": str(model_name), "path": path, "tags": {str(k): str(v) for k, v in (tags or {}).items()}}
+        )
         return _Named(model_name, tags=dict(tags or {}))
 
     # child runs

@@ -1,5 +1,4 @@
-"""`mlpipe-tui` and `python -m mlpipe_tui`: everything is a command so far.
-"""
+"""`mlpipe-tui` and `python -m mlpipe_tui`: everything is a command so far."""
 
 import sys
 

@@ -17,13 +17,20 @@ from uuid import uuid4
 
 from mlpipe_engine.config.project import ProjectConfig, find_root, load_config
 from mlpipe_engine.errors import (
-    ExecutorUnavailableError, FilesystemError, InputError, MlpipeError, RunNotFoundError, UsageError, nearest,
+    ExecutorUnavailableError,
+    FilesystemError,
+    InputError,
+    MlpipeError,
+    RunNotFoundError,
+    UsageError,
+    nearest,
 )  # fmt: skip
 from mlpipe_engine.model.events import Event
 from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord
 from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import FINAL, GOOD, State
-from mlpipe_engine.store import locks, results, runs
+from mlpipe_engine.store import locks, results
+from mlpipe_engine.store import runs as run_rows
 from mlpipe_engine.store.database import PerThread
 
 if TYPE_CHECKING:
@@ -101,7 +108,11 @@ class Engine:
                 "the definition files define no Pipeline at module level", where=self.root,
                 hint='A Pipeline made below `if __name__ == "__main__":` is not seen; move it to the top level.',
             )  # fmt: skip
-        raise UsageError("this project has several pipelines", expected="one of " + ", ".join(names), hint=f"For example: mlpipe-tui run {names[0]}")
+        raise UsageError(
+            "this project has several pipelines",
+            expected="one of " + ", ".join(names),
+            hint=f"For example: mlpipe-tui run {names[0]}",
+        )
 
     # deciding
 
@@ -178,7 +189,7 @@ class Engine:
         os.makedirs(os.path.join(self.state_dir, "locks"), exist_ok=True)
         with open(os.path.join(self.state_dir, "locks", "runner.log"), "ab") as log:
             subprocess.Popen(
-                [sys.executable, "-m", "mlpipe_engine.runner", self.root, run_id, str(lock)], cwd=self.root, pass_fds=[lock],
+                [sys.executable, "-m", "mlpipe_engine.cli.host", self.root, run_id, str(lock)], cwd=self.root, pass_fds=[lock],
                 start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
             )  # fmt: skip
 
@@ -196,7 +207,10 @@ class Engine:
             return self._resume_as_new(run, sink)
         lock = locks.try_lock(self._life_path(run_id), f"pid {os.getpid()}")
         if lock is None:
-            raise UsageError(f"run {run.number} is running; there is nothing to resume", hint=f"Follow it with `mlpipe-tui attach {run.number}`.")
+            raise UsageError(
+                f"run {run.number} is running; there is nothing to resume",
+                hint=f"Follow it with `mlpipe-tui attach {run.number}`.",
+            )
         self.reap()
         if any(step.state in (State.FAILED, State.CANCELED) for step in queries.steps(run)):
             self._close_run(run, State.FAILED, "interrupted after a step had failed")
@@ -206,7 +220,10 @@ class Engine:
 
     def _resume_as_new(self, run: RunRecord, sink: Sink) -> RunRecord:
         if run.state in GOOD:
-            raise UsageError(f"run {run.number} ended well; there is nothing to resume", hint=f"Run it again with `mlpipe-tui run {run.pipeline}`.")
+            raise UsageError(
+                f"run {run.number} ended well; there is nothing to resume",
+                hint=f"Run it again with `mlpipe-tui run {run.pipeline}`.",
+            )
         queries = self._runs()
         try:
             spec = self.pipeline(run.pipeline)
@@ -227,14 +244,14 @@ class Engine:
             os.close(lock)
             return
         with self._writable().write() as db:
-            runs.update_run(db, run_id, cancel_requested=1)
+            run_rows.update_run(db, run_id, cancel_requested=1)
 
     def _close_run(self, run: RunRecord, state: State, error: str) -> None:
         from mlpipe_engine.runner.record import utc_now
 
         with self._writable().write() as db:
-            runs.cancel_unfinished_steps(db, run.id, utc_now())
-            runs.finish_run(db, run.id, state, utc_now(), 0.0, error)
+            run_rows.cancel_unfinished_steps(db, run.id, utc_now())
+            run_rows.finish_run(db, run.id, state, utc_now(), 0.0, error)
 
     def reap(self) -> int:
         """End processes of runs whose runner is gone. Normally their supervisor has done it already."""
@@ -243,7 +260,7 @@ class Engine:
         database = self._database()
         if database is None:
             return 0
-        gone = {run.id for run in runs.RunQueries(database).unfinished() if self.is_interrupted(run) or self._is_ours(run.id)}
+        gone = {run.id for run in run_rows.RunQueries(database).unfinished() if self.is_interrupted(run) or self._is_ours(run.id)}
         return end_marked(gone, b"MLPIPE_RUN=") if gone else 0
 
     def _is_ours(self, run_id: str) -> bool:
@@ -259,18 +276,22 @@ class Engine:
         assert lock is not None, "nobody else knows this id"
         values = parameters.effective(spec, dict(options.parameters))
         with self._writable().write() as db:
-            runs.insert_run(db, run_id, spec, options, values, utc_now(), selected)
+            run_rows.insert_run(db, run_id, spec, options, values, utc_now(), selected)
             for key, text in self._fresh_texts.items():
                 results.put_cached(db, key, text)
         self._fresh_texts.clear()
         return self._runs().get(run_id), lock
 
     def _host(self, run: RunRecord, spec: PipelineSpec, options: SubmitOptions, lock: int, sink: Sink) -> RunRecord:
-        from mlpipe_engine.runner.hosting import host_run
+        from mlpipe_engine.runner.hosting import Site, host_run
 
         try:
             decisions, selection = self._decisions(spec, options)
-            host_run(self, run, decisions, selection, sink)
+            site = Site(
+                root=self.root, state_dir=self.state_dir, config=self.config, database=self._reading(), artifacts=self._artifacts(),
+                can_trace=self.tracing_problem() == "",
+            )  # fmt: skip
+            host_run(site, run, decisions, selection, sink)
         except MlpipeError as error:
             if error.exit_code in (2, 3) or isinstance(error, InputError):
                 self._close_run(run, State.FAILED, str(error))
@@ -312,13 +333,19 @@ class Engine:
     # reading
 
     def runs(
-        self, *, limit: int = 50, before: int | None = None, experiment: str | None = None, pipeline: str | None = None, state: str | None = None
+        self,
+        *,
+        limit: int = 50,
+        before: int | None = None,
+        experiment: str | None = None,
+        pipeline: str | None = None,
+        state: str | None = None,
     ) -> tuple[RunRecord, ...]:
         """Newest first."""
         database = self._database()
         if database is None:
             return ()
-        return runs.RunQueries(database).recent(limit, before, experiment=experiment, pipeline=pipeline, state=state)
+        return run_rows.RunQueries(database).recent(limit, before, experiment=experiment, pipeline=pipeline, state=state)
 
     def experiments(self) -> tuple[str, ...]:
         database = self._database()
@@ -387,13 +414,16 @@ class Engine:
             if output in declared:
                 raise RunNotFoundError(f"step {step!r} is {record.state} and has made no output yet")
             raise RunNotFoundError(
-                f"step {step!r} has no output {output!r}" + (f"; did you mean {close!r}?" if close else ""), expected=", ".join(declared) or "none"
+                f"step {step!r} has no output {output!r}" + (f"; did you mean {close!r}?" if close else ""),
+                expected=", ".join(declared) or "none",
             )
         if not outputs[output]:
             raise RunNotFoundError(f"step {step!r} did not write its output {output!r}, which it may leave out")
         digest = outputs[output]
         if not os.path.lexists(self._artifacts().path(digest)):
-            raise RunNotFoundError(f"the bytes of output {output!r} are no longer in the store", hint="Run the pipeline again; they are made again.")
+            raise RunNotFoundError(
+                f"the bytes of output {output!r} are no longer in the store", hint="Run the pipeline again; they are made again."
+            )
         return digest
 
     def fetch(self, run_id: str, step: str, output: str, destination: str) -> str:
@@ -445,13 +475,28 @@ class Engine:
         run = self._runs().get(run_id)
         merged = dict(run.tags) | {str(name): str(value) for name, value in tags.items()}
         with self._writable().write() as db:
-            runs.update_run(db, run_id, tags=pairs(sorted(merged.items())))
+            run_rows.update_run(db, run_id, tags=pairs(sorted(merged.items())))
 
     def doctor(self) -> tuple[Finding, ...]:
         """Is this machine and this project fit? Changes nothing."""
-        from mlpipe_engine.runner.checkup import examine
+        from mlpipe_engine.runner.checkup import Patient, examine
 
-        return examine(self, self._database())
+        return examine(
+            Patient(
+                root=self.root,
+                state_dir=self.state_dir,
+                config=self.config,
+                database=self._database(),
+                artifacts=self._artifacts(),
+                definitions=lambda: self.definitions,
+                interrupted=self.interrupted,
+            )
+        )
+
+    def interrupted(self) -> list[RunRecord]:
+        """Runs that are not final and whose runner is gone."""
+        database = self._database()
+        return [run for run in run_rows.RunQueries(database).unfinished() if self.is_interrupted(run)] if database else []
 
     # wiring
 
@@ -462,7 +507,10 @@ class Engine:
         database = self._databases.get(create=True)
         assert database is not None
         if database.read_only:
-            raise FilesystemError(f"cannot write {self.state_dir}/state.db: this user may only read it", hint="Change the owner or the mode of .mlpipe.")
+            raise FilesystemError(
+                f"cannot write {self.state_dir}/state.db: this user may only read it",
+                hint="Change the owner or the mode of .mlpipe.",
+            )
         return database
 
     def _reading(self) -> Database:
@@ -471,8 +519,8 @@ class Engine:
             raise RunNotFoundError("this project has no run yet", hint="Start one with `mlpipe-tui run`.")
         return database
 
-    def _runs(self) -> runs.RunQueries:
-        return runs.RunQueries(self._reading())
+    def _runs(self) -> run_rows.RunQueries:
+        return run_rows.RunQueries(self._reading())
 
     def _life_path(self, run_id: str) -> str:
         return os.path.join(self.state_dir, "locks", "runs", run_id)
@@ -495,7 +543,7 @@ class Engine:
         return SourceSnapshots(os.path.join(self.state_dir, "snapshots"), self.root, stats)
 
     def tracing_problem(self) -> str:
-        """"" when the reads of steps can be told here; else why not. Tried once per boot and file system."""
+        """ "" when the reads of steps can be told here; else why not. Tried once per boot and file system."""
         from mlpipe_engine.snapshots.canary import can_trace
 
         key = f"canary {os.stat(self.state_dir).st_dev} {_boot_id()}"

@@ -1,2 +1,1 @@
-"""The command line: a table of commands, a small parser, and one module for each group of verbs.
-"""
+"""The command line: a table of commands, a small parser, and one module for each group of verbs."""

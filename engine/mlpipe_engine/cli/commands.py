@@ -18,7 +18,15 @@ class Command:
 
     __slots__ = ("examples", "help", "module", "name", "options", "positionals")
 
-    def __init__(self, name: str, module: str, help: str, positionals: tuple[str, ...] = (), options: tuple[Option, ...] = (), examples: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        help: str,
+        positionals: tuple[str, ...] = (),
+        options: tuple[Option, ...] = (),
+        examples: tuple[str, ...] = (),
+    ) -> None:
         self.name, self.module, self.help, self.positionals = name, module, help, positionals
         self.options, self.examples = options, examples
 

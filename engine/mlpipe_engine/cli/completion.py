@@ -1,5 +1,4 @@
-"""`completion`: a script for the shell.
-"""
+"""`completion`: a script for the shell."""
 
 from __future__ import annotations
 

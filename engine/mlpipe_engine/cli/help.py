@@ -1,5 +1,4 @@
-"""Help texts, completion scripts and docs/cli.md, all from the table of commands. No imports but the table.
-"""
+"""Help texts, completion scripts and docs/cli.md, all from the table of commands. No imports but the table."""
 
 from mlpipe_engine.cli.commands import COMMANDS, COMMON, Command, Option
 
@@ -10,7 +9,11 @@ def overview() -> str:
     width = max(len(command.name) for command in COMMANDS)
     lines = [TITLE, "", "usage: mlpipe-tui COMMAND [options]", "", "commands:"]
     lines += [f"  {command.name:<{width}}  {command.help}" for command in COMMANDS]
-    lines += ["", "Start with `mlpipe-tui init --example`, then `mlpipe-tui run`.", "`mlpipe-tui COMMAND --help` explains one command."]
+    lines += [
+        "",
+        "Start with `mlpipe-tui init --example`, then `mlpipe-tui run`.",
+        "`mlpipe-tui COMMAND --help` explains one command.",
+    ]
     return "\n".join(lines)
 
 
@@ -43,7 +46,8 @@ def markdown() -> str:
 
 def bash() -> str:
     cases = "\n".join(
-        f"    {command.name}) words=\"{' '.join('--' + option.name for option in (*command.options, *COMMON))}\" ;;" for command in COMMANDS
+        f'    {command.name}) words="{" ".join("--" + option.name for option in (*command.options, *COMMON))}" ;;'
+        for command in COMMANDS
     )
     names = " ".join(command.name for command in COMMANDS)
     return f"""_mlpipe_tui() {{
@@ -62,7 +66,12 @@ complete -o default -F _mlpipe_tui mlpipe-tui"""
 def zsh() -> str:
     commands = "\n".join(f"    '{command.name}:{_quoted(command.help)}'" for command in COMMANDS)
     cases = "\n".join(
-        f"    {command.name}) _arguments " + " ".join(f"'--{option.name}[{_quoted(option.help)}]{':value' if option.value else ''}'" for option in (*command.options, *COMMON)) + " '*:file:_files' ;;"
+        f"    {command.name}) _arguments "
+        + " ".join(
+            f"'--{option.name}[{_quoted(option.help)}]{':value' if option.value else ''}'"
+            for option in (*command.options, *COMMON)
+        )
+        + " '*:file:_files' ;;"
         for command in COMMANDS
     )
     return f"""#compdef mlpipe-tui
@@ -86,7 +95,9 @@ def fish() -> str:
         for option in (*command.options, *COMMON):
             short = f" -s {option.short}" if option.short else ""
             value = " -r" if option.value else ""
-            lines.append(f"complete -c mlpipe-tui -n '__fish_seen_subcommand_from {command.name}' -l {option.name}{short}{value} -d '{_quoted(option.help)}'")
+            lines.append(
+                f"complete -c mlpipe-tui -n '__fish_seen_subcommand_from {command.name}' -l {option.name}{short}{value} -d '{_quoted(option.help)}'"
+            )
     return "\n".join(lines)
 
 

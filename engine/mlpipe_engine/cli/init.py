@@ -1,5 +1,4 @@
-"""`init`: a folder becomes a project. Never overwrites a file.
-"""
+"""`init`: a folder becomes a project. Never overwrites a file."""
 
 from __future__ import annotations
 
@@ -96,10 +95,15 @@ def init(arguments: Arguments) -> int:
     elif wrap is not None:
         files |= _wrapped(root, wrap)
     elif not files:
-        raise UsageError(f"{root} already is a project", hint="Add a pipeline with `mlpipe-tui init --wrap SCRIPT`, or write pipelines/NAME.py.")
+        raise UsageError(
+            f"{root} already is a project",
+            hint="Add a pipeline with `mlpipe-tui init --wrap SCRIPT`, or write pipelines/NAME.py.",
+        )
     taken = [name for name in files if os.path.lexists(os.path.join(root, name))]
     if taken:
-        raise InputError(f"{', '.join(taken)} exists already; nothing was written", hint="Start in an empty folder, or remove it.")
+        raise InputError(
+            f"{', '.join(taken)} exists already; nothing was written", hint="Start in an empty folder, or remove it."
+        )
     for name, text in files.items():
         path = os.path.join(root, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -107,7 +111,11 @@ def init(arguments: Arguments) -> int:
             file.write(text)
         print(f"made {name}")
     _ignore_state(root)
-    print("next: mlpipe-tui run" if arguments.flag("example") or wrap else "next: write pipelines/NAME.py, or start with `mlpipe-tui init --example`")
+    print(
+        "next: mlpipe-tui run"
+        if arguments.flag("example") or wrap
+        else "next: write pipelines/NAME.py, or start with `mlpipe-tui init --example`"
+    )
     return 0
 
 

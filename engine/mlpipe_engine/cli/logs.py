@@ -1,5 +1,4 @@
-"""`logs`: what steps wrote, as it is in the files; raw bytes into a pipe, cleaned text onto a terminal.
-"""
+"""`logs`: what steps wrote, as it is in the files; raw bytes into a pipe, cleaned text onto a terminal."""
 
 from __future__ import annotations
 
@@ -88,5 +87,3 @@ def _print_line(source: _Source, line: bytes, *, prefix: bool, as_json: bool) ->
     text = clean(line.rstrip(b"\r"))
     mark = f"{clean(source.step)} | " if prefix else ""
     print(f"{mark}{text}")
-
-

@@ -1,5 +1,4 @@
-"""The front door: picks the command, turns every foreseen trouble into one line, a hint and an exit code.
-"""
+"""The front door: picks the command, turns every foreseen trouble into one line, a hint and an exit code."""
 
 from __future__ import annotations
 

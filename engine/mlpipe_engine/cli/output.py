@@ -1,5 +1,4 @@
-"""How values are printed: JSON documents, times, tables of plain text. Shared by all verbs.
-"""
+"""How values are printed: JSON documents, times, tables of plain text. Shared by all verbs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Words of a command line become values; what does not fit is a UsageError with the nearest name.
-"""
+"""Words of a command line become values; what does not fit is a UsageError with the nearest name."""
 
 from __future__ import annotations
 
@@ -39,7 +38,9 @@ class Arguments:
 def find_command(name: str) -> Command:
     command = BY_NAME.get(name)
     if command is None:
-        raise _usage(f"unknown command {name!r}" + _close(name, list(BY_NAME)), hint="Run `mlpipe-tui --help` for the list of commands.")
+        raise _usage(
+            f"unknown command {name!r}" + _close(name, list(BY_NAME)), hint="Run `mlpipe-tui --help` for the list of commands."
+        )
     return command
 
 
@@ -110,7 +111,9 @@ def _option(known: tuple[Option, ...], name: str, command: Command) -> Option:
         if option.name == name:
             return option
     names = ["--" + option.name for option in known]
-    raise _usage(f"{command.name} has no option --{name}" + _close("--" + name, names), hint=f"Run `mlpipe-tui {command.name} --help`.")
+    raise _usage(
+        f"{command.name} has no option --{name}" + _close("--" + name, names), hint=f"Run `mlpipe-tui {command.name} --help`."
+    )
 
 
 def _name_positionals(found: Arguments, words: list[str]) -> None:

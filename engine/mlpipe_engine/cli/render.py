@@ -99,7 +99,13 @@ def _why(event: StepChanged) -> str:
 
 def summary(event: RunFinished) -> list[str]:
     words = {State.SUCCEEDED: "succeeded", State.REUSED: "is up to date", State.FAILED: "failed", State.CANCELED: "was canceled"}
-    counts = [(event.executed, "ran"), (event.reused, "reused"), (event.skipped, "skipped"), (event.failed, "failed"), (event.canceled, "canceled")]
+    counts = [
+        (event.executed, "ran"),
+        (event.reused, "reused"),
+        (event.skipped, "skipped"),
+        (event.failed, "failed"),
+        (event.canceled, "canceled"),
+    ]
     text = ", ".join(f"{count} {word}" for count, word in counts if count) or "nothing to do"
     saved = f"; reuse saved {seconds(event.saved_seconds)}" if event.reused else ""
     error = [f"  {clean(event.error)}"] if event.error else []
@@ -154,7 +160,13 @@ class Screen:
     def _coloured(self, line: str, state: State) -> str:
         if not self._colour:
             return line
-        word = {State.SUCCEEDED: "succeeded", State.REUSED: "reused", State.FAILED: "failed", State.CANCELED: "canceled", State.SKIPPED: "skipped"}[state]
+        word = {
+            State.SUCCEEDED: "succeeded",
+            State.REUSED: "reused",
+            State.FAILED: "failed",
+            State.CANCELED: "canceled",
+            State.SKIPPED: "skipped",
+        }[state]
         return line.replace(word, f"\x1b[{_COLOURS[state]}m{word}\x1b[0m", 1)
 
     def _size(self) -> tuple[int, int]:

@@ -1,5 +1,4 @@
-"""Verbs that start and steer runs: run, plan, attach, cancel, resume.
-"""
+"""Verbs that start and steer runs: run, plan, attach, cancel, resume."""
 
 from __future__ import annotations
 
@@ -44,7 +43,9 @@ def options_of(arguments: Arguments, spec: PipelineSpec) -> SubmitOptions:
     """Raises ParameterError, UsageError."""
     experiment = arguments.text("experiment")
     if experiment is not None and not re.fullmatch(r"[a-zA-Z0-9][\w\-]{0,254}", experiment, re.ASCII):
-        raise UsageError(f"--experiment {experiment!r}", expected="1 to 255 letters, digits, '_' or '-', starting with a letter or digit")
+        raise UsageError(
+            f"--experiment {experiment!r}", expected="1 to 255 letters, digits, '_' or '-', starting with a letter or digit"
+        )
     return SubmitOptions(
         experiment=experiment or re.sub(r"[^A-Za-z0-9_\-]", "_", spec.name).lstrip("_-") or "pipeline",
         parameters=_parameters(arguments.texts("param"), spec), force=arguments.flag("force"), force_steps=arguments.texts("force-step"),
@@ -96,7 +97,8 @@ def _detached(engine: Engine, run_id: str, arguments: Arguments) -> int:
     if arguments.flag("json"):
         print_json("run", run=run_document(record, interrupted=False))
     else:
-        print(f"run {record.number} started in the background\nFollow it with `mlpipe-tui attach {record.number}`, stop it with `mlpipe-tui cancel {record.number}`.")
+        print(f"run {record.number} started in the background")
+        print(f"Follow it with `mlpipe-tui attach {record.number}`, stop it with `mlpipe-tui cancel {record.number}`.")
     return 0
 
 
@@ -122,7 +124,13 @@ def _watch(engine: Engine, run_id: str) -> int:
     asked = False
     while True:
         try:
-            record = engine.follow(run_id, lambda event: screen.event(view, event), poll_seconds=0.05, tick=lambda: screen.draw(view), fresh=not asked)
+            record = engine.follow(
+                run_id,
+                lambda event: screen.event(view, event),
+                poll_seconds=0.05,
+                tick=lambda: screen.draw(view),
+                fresh=not asked,
+            )
             break
         except KeyboardInterrupt:
             if asked:
@@ -168,7 +176,9 @@ def _after_failure(engine: Engine, record: RunRecord, view: RunView) -> None:
         for line in lines:
             print(f"  | {clean(line, limit=max(20, width() - 6))}")
     name = step if re.fullmatch(r"[\w.\-]+", step) else f"'{clean(step)}'"
-    print(f"\nRead all of it: mlpipe-tui logs {record.number} {name}\nGo on after mending it: mlpipe-tui run {clean(record.pipeline)}")
+    print(
+        f"\nRead all of it: mlpipe-tui logs {record.number} {name}\nGo on after mending it: mlpipe-tui run {clean(record.pipeline)}"
+    )
 
 
 def _tail(path: str, count: int = 15) -> list[bytes]:
@@ -214,16 +224,31 @@ def _print_plan(made: Plan, *, verbose: bool) -> None:
     for effect in made.effects:
         print(f"  not done while loading: {clean(effect)}")
     kinds = [type(step.decision) for step in made.steps]
-    counts = ((kinds.count(Execute), "to run"), (kinds.count(Undecided), "to be decided"), (kinds.count(Reuse), "to reuse"), (kinds.count(Skip), "to skip"))
+    counts = (
+        (kinds.count(Execute), "to run"),
+        (kinds.count(Undecided), "to be decided"),
+        (kinds.count(Reuse), "to reuse"),
+        (kinds.count(Skip), "to skip"),
+    )
     extra = f" (+{len(made.pulled_in)} pulled in: {clean(', '.join(made.pulled_in))})" if made.pulled_in else ""
     left_out = f"; {len(made.excluded)} left out" if made.excluded else ""
-    print(f"{clean(made.pipeline)}: " + ", ".join(f"{count} {word}" for count, word in counts if count) + extra + left_out + _expected(made))
+    print(
+        f"{clean(made.pipeline)}: "
+        + ", ".join(f"{count} {word}" for count, word in counts if count)
+        + extra
+        + left_out
+        + _expected(made)
+    )
 
 
 def _expected(made: Plan) -> str:
     if all(isinstance(step.decision, Reuse | Skip) for step in made.steps):
         return "; nothing to do"
-    return f"; about {seconds(made.expected_seconds)}" if made.expected_seconds is not None else "; some steps never ran, so their time is unknown"
+    return (
+        f"; about {seconds(made.expected_seconds)}"
+        if made.expected_seconds is not None
+        else "; some steps never ran, so their time is unknown"
+    )
 
 
 def _decision_text(step: StepPlan) -> tuple[str, str, tuple[Cause, ...]]:
@@ -258,7 +283,10 @@ def attach(arguments: Arguments) -> int:
     code = _plain(engine, arguments, lambda sink: engine.follow(record.id, sink))
     record = engine.find_run(record.id)
     if engine.is_interrupted(record):
-        print(f"run {record.number} was interrupted: its runner is gone. Go on with `mlpipe-tui resume {record.number}`.", file=sys.stderr)
+        print(
+            f"run {record.number} was interrupted: its runner is gone. Go on with `mlpipe-tui resume {record.number}`.",
+            file=sys.stderr,
+        )
         return 1
     return code
 
@@ -286,4 +314,6 @@ def _last_unfinished(engine: Engine) -> RunRecord:
     for record in engine.runs(limit=200):
         if record.state in (State.FAILED, State.CANCELED) or engine.is_interrupted(record):
             return record
-    raise RunNotFoundError("no run of this project was interrupted, canceled or failed", hint="List the runs with `mlpipe-tui runs`.")
+    raise RunNotFoundError(
+        "no run of this project was interrupted, canceled or failed", hint="List the runs with `mlpipe-tui runs`."
+    )

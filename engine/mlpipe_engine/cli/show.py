@@ -1,5 +1,4 @@
-"""Verbs that answer questions: runs, show, why, get, pipelines, doctor.
-"""
+"""Verbs that answer questions: runs, show, why, get, pipelines, doctor."""
 
 from __future__ import annotations
 
@@ -7,7 +6,14 @@ import json
 import os
 
 from mlpipe_engine.cli.output import (
-    cause_document, local_time, metric_document, print_json, run_document, seconds, size, step_document, table,
+    local_time,
+    metric_document,
+    print_json,
+    run_document,
+    seconds,
+    size,
+    step_document,
+    table,
 )  # fmt: skip
 from mlpipe_engine.cli.parse import Arguments
 from mlpipe_engine.engine import Engine
@@ -30,7 +36,7 @@ def runs(arguments: Arguments) -> int:
     )  # fmt: skip
     rows = [(run, engine.is_interrupted(run)) for run in found]
     if state == "interrupted":
-        rows = [(run, gone) for run, gone in rows if gone][:limit]
+        rows = [row for row in rows if row[1]][:limit]
     if arguments.flag("json"):
         print_json("runs", items=[run_document(run, interrupted=gone) for run, gone in rows])
         return 0
@@ -61,7 +67,10 @@ def show(arguments: Arguments) -> int:
     numbers = {step.reused_from: engine.find_run(step.reused_from).number for step in steps if step.reused_from}
     table(
         ("step", "state", "took", "memory", "why"),
-        [(step.name, step.state.value, seconds(step.seconds), size(step.peak_memory_bytes), _reason(step, numbers)) for step in steps],
+        [
+            (step.name, step.state.value, seconds(step.seconds), size(step.peak_memory_bytes), _reason(step, numbers))
+            for step in steps
+        ],
     )
     if metrics:
         print()
@@ -72,7 +81,12 @@ def show(arguments: Arguments) -> int:
 def _print_run(engine: Engine, run: RunRecord, interrupted: bool) -> None:
     state = "interrupted" if interrupted else run.state.value
     print(f"run {run.number}  {clean(run.pipeline)}  {state}  {seconds(run.seconds)}")
-    facts = [("id", run.id), ("experiment", run.experiment), ("started", local_time(run.started_at or run.created_at)), ("source", run.source)]
+    facts = [
+        ("id", run.id),
+        ("experiment", run.experiment),
+        ("started", local_time(run.started_at or run.created_at)),
+        ("source", run.source),
+    ]
     facts += [(f"parameter {name}", json.dumps(value)) for name, value in run.parameters]
     facts += [(f"tag {name}", value) for name, value in run.tags]
     facts += [(name.removeprefix("azureml."), value) for name, value in run.properties]
@@ -84,13 +98,15 @@ def _print_run(engine: Engine, run: RunRecord, interrupted: bool) -> None:
     for name, value in facts:
         print(f"  {clean(name):<{width}}  {clean(value)}")
     if interrupted:
-        print(f"  Its runner is gone. Go on with `mlpipe-tui resume {run.number}`, or drop it with `mlpipe-tui cancel {run.number}`.")
+        print(
+            f"  Its runner is gone. Go on with `mlpipe-tui resume {run.number}`, or drop it with `mlpipe-tui cancel {run.number}`."
+        )
     print()
 
 
-def _reason(step: StepRecord, numbers: dict[str | None, int]) -> str:
+def _reason(step: StepRecord, numbers: dict[str, int]) -> str:
     if step.state is State.REUSED:
-        return f"reused from run {numbers.get(step.reused_from, '?')}"
+        return f"reused from run {numbers.get(step.reused_from or '', '?')}"
     if step.state is State.FAILED:
         return step.error or step.exit
     more = f" and {len(step.causes) - 1} more" if len(step.causes) > 1 else ""
@@ -124,7 +140,8 @@ def why(arguments: Arguments) -> int:
     match step.state:
         case State.REUSED:
             source = engine.find_run(step.reused_from).number if step.reused_from else "?"
-            print(f"{clean(step.name)} was reused in run {run.number}: its result of run {source} was made from the same inputs, code, arguments and environment")
+            made = f"its result of run {source} was made from the same inputs, code, arguments and environment"
+            print(f"{clean(step.name)} was reused in run {run.number}: {made}")
         case State.SKIPPED:
             print(f"{clean(step.name)} was skipped in run {run.number}")
         case State.QUEUED:

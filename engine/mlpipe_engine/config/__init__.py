@@ -1,2 +1,1 @@
-"""`mlpipe.toml`: finding the project and reading its settings.
-"""
+"""`mlpipe.toml`: finding the project and reading its settings."""

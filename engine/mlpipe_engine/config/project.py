@@ -1,5 +1,4 @@
-"""The project file: where it is, what may stand in it, and errors that point at the line.
-"""
+"""The project file: where it is, what may stand in it, and errors that point at the line."""
 
 from __future__ import annotations
 
@@ -103,7 +102,9 @@ def load_config(root: str) -> ProjectConfig:
         try:
             config.compute(config.default_compute)
         except ConfigError as error:
-            raise ConfigError(error.what, where=f"{path}:{_line(text, 'default', 'compute')}", field="default.compute", expected=error.expected) from None
+            raise ConfigError(
+                error.what, where=f"{path}:{_line(text, 'default', 'compute')}", field="default.compute", expected=error.expected
+            ) from None
     return config
 
 
@@ -129,7 +130,9 @@ def _text(path: str) -> str:
         return body.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = body[: error.start].count(b"\n") + 1
-        raise ConfigError(f"byte 0x{body[error.start]:02x}, which is not UTF-8", where=f"{path}:{line}", expected="UTF-8 text") from None
+        raise ConfigError(
+            f"byte 0x{body[error.start]:02x}, which is not UTF-8", where=f"{path}:{line}", expected="UTF-8 text"
+        ) from None
 
 
 def _parsed(text: str, path: str) -> dict[str, Any]:
@@ -139,7 +142,9 @@ def _parsed(text: str, path: str) -> dict[str, Any]:
         if max(line.count("["), line.count("{")) > MAX_DEPTH or line.count(".") > 10 * MAX_DEPTH:
             raise ConfigError(f"nested more than {MAX_DEPTH} deep", where=f"{path}:{number}", expected="simple tables")
         if re.search(r"\d{400}", line):
-            raise ConfigError("a number of more than 400 digits", where=f"{path}:{number}", expected="a number one can compute with")
+            raise ConfigError(
+                "a number of more than 400 digits", where=f"{path}:{number}", expected="a number one can compute with"
+            )
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
@@ -160,20 +165,32 @@ def _check(document: Mapping[str, Any], text: str, path: str) -> None:
         if table not in ("project", "default", "compute"):
             raise _unknown(table, ["project", "default", "compute"], f"{path}:{_line(text, '', table)}", table)
         if not isinstance(value, dict):
-            raise ConfigError(f"found {_kind(value)}", where=f"{path}:{_line(text, '', table)}", field=table, expected=f"a table [{table}]")
+            raise ConfigError(
+                f"found {_kind(value)}", where=f"{path}:{_line(text, '', table)}", field=table, expected=f"a table [{table}]"
+            )
         if table != "compute":
             _check_table(value, _SCHEMA[table], table, text, path)
             continue
         for name, inner in value.items():
             if not isinstance(inner, dict):
                 raise ConfigError(
-                    f"found {_kind(inner)}", where=f"{path}:{_line(text, 'compute', name)}", field=f"compute.{name}", expected=f"a table [compute.{name}]"
+                    f"found {_kind(inner)}",
+                    where=f"{path}:{_line(text, 'compute', name)}",
+                    field=f"compute.{name}",
+                    expected=f"a table [compute.{name}]",
                 )
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}", name):
-                raise ConfigError(f"compute target name {name!r}", where=path, field="compute", expected="letters, digits, '_', '.', '-'")
+                raise ConfigError(
+                    f"compute target name {name!r}", where=path, field="compute", expected="letters, digits, '_', '.', '-'"
+                )
             _check_table(inner, _SCHEMA["compute.*"], f"compute.{name}", text, path)
             if inner.get("kind", "process") not in ("process", "docker"):
-                raise _unknown(inner["kind"], ["process", "docker"], f"{path}:{_line(text, f'compute.{name}', 'kind')}", f"compute.{name}.kind")
+                raise _unknown(
+                    inner["kind"],
+                    ["process", "docker"],
+                    f"{path}:{_line(text, f'compute.{name}', 'kind')}",
+                    f"compute.{name}.kind",
+                )
 
 
 def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str, text: str, path: str) -> None:
@@ -184,20 +201,26 @@ def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str,
         wanted = schema[key]
         if wanted == "text" and (not isinstance(value, str) or not value.strip()):
             raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="a text that is not empty, in quotes")
-        if wanted == "number" and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0):
+        if wanted == "number" and (
+            isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0
+        ):
             raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="a number greater than 0")
         if wanted == "size":
             try:
                 size_bytes(value)
             except ValueError:
-                raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected='a size such as "2GB" or "512MB"') from None
+                raise ConfigError(
+                    f"found {_kind(value)}", where=where, field=field, expected='a size such as "2GB" or "512MB"'
+                ) from None
 
 
 def size_bytes(value: object) -> int:
     """Bytes meant by 1024, "512MB", "2GB", "1.5GiB". Raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", str(value), re.IGNORECASE) if isinstance(value, str) else None
+    found = (
+        re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", str(value), re.IGNORECASE) if isinstance(value, str) else None
+    )
     if not found or float(found[1]) <= 0:
         raise ValueError(f"{value!r} is no size")
     base = 1024 if found[3] else 1000

@@ -1,2 +1,1 @@
-"""Definition files: found, loaded in a child process, cached by what they really used.
-"""
+"""Definition files: found, loaded in a child process, cached by what they really used."""

@@ -46,7 +46,9 @@ def discover(root: str) -> tuple[str, ...]:
     folder = os.path.join(root, "pipelines")
     found = []
     if os.path.isdir(folder):
-        found = [f"pipelines/{name}" for name in sorted(os.listdir(folder)) if name.endswith(".py") and not name.startswith(("_", "."))]
+        found = [
+            f"pipelines/{name}" for name in sorted(os.listdir(folder)) if name.endswith(".py") and not name.startswith(("_", "."))
+        ]
     if not found and os.path.isfile(os.path.join(root, "pipeline.py")):
         found = ["pipeline.py"]
     if not found:
@@ -111,7 +113,13 @@ def _load_in_child(root: str, files: tuple[str, ...]) -> dict[str, object]:
     command = [sys.executable, "-m", "mlpipe_engine.sdk.load", str(writing), root, *files]
     try:
         child = subprocess.Popen(
-            command, cwd=root, pass_fds=[writing], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+            command,
+            cwd=root,
+            pass_fds=[writing],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
         )
     except OSError as error:
         os.close(reading)

@@ -95,7 +95,9 @@ def describe_cached(
 
 def _ask(interpreter: Interpreter) -> dict[str, Any]:
     try:
-        done = subprocess.run([interpreter.path, "-I", "-c", _QUESTION], capture_output=True, timeout=60, check=True, env={"PATH": SYSTEM_PATH})
+        done = subprocess.run(
+            [interpreter.path, "-I", "-c", _QUESTION], capture_output=True, timeout=60, check=True, env={"PATH": SYSTEM_PATH}
+        )
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
     except (OSError, subprocess.SubprocessError, ValueError) as error:
@@ -231,7 +233,10 @@ def _entries(description: EnvironmentDescription) -> tuple[ManifestEntry, ...]:
         ManifestEntry(Section.ENVIRONMENT, "python", f"{description.implementation} {description.version}"),
         ManifestEntry(Section.ENVIRONMENT, "interpreter", description.executable),
     ]
-    found += [ManifestEntry(Section.ENVIRONMENT, f"distribution {name}", (version, digest)) for name, version, digest in description.distributions]
+    found += [
+        ManifestEntry(Section.ENVIRONMENT, f"distribution {name}", (version, digest))
+        for name, version, digest in description.distributions
+    ]
     found += [ManifestEntry(Section.ENVIRONMENT, f"path file {name}", digest) for name, digest in description.path_files]
     return tuple(found)
 

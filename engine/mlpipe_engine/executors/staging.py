@@ -17,7 +17,9 @@ from mlpipe_engine.model.execution import StepTask
 from mlpipe_engine.model.spec import InputRef, Json, LiteralRef, OutputRef, ParameterRef, Part, StepSpec, Text, Word
 from mlpipe_engine.planning.parameters import render
 
-RESERVED_VARIABLES = frozenset({"PATH", "HOME", "PYTHONPATH", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "SHELL", "USER"})
+RESERVED_VARIABLES = frozenset(
+    {"PATH", "HOME", "PYTHONPATH", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "SHELL", "USER"}
+)
 """An input of this name gets no variable of its own name: the step would lose something it needs to start."""
 
 

@@ -16,19 +16,20 @@ import select
 import signal
 import sys
 import time
+from typing import Any
 
 LEFTOVER_GRACE_SECONDS = 0.5
 
 
 class Attempt:
-    def __init__(self, message, pid):  # type: ignore[no-untyped-def]
-        self.id = message["start"]
+    def __init__(self, message: dict[str, Any], pid: int) -> None:
+        self.id: str = message["start"]
         self.pid = pid
         self.grace = message.get("grace", 5.0)
         self.timeout = message.get("timeout")
         self.deadline = time.monotonic() + self.timeout if self.timeout else None
-        self.kill_at = None  # type: float | None
-        self.status = None  # type: int | None
+        self.kill_at: float | None = None
+        self.status: int | None = None
         self.cpu = 0.0
         self.memory = 0
         self.timed_out = False
@@ -36,13 +37,13 @@ class Attempt:
 
 
 class Supervisor:
-    def __init__(self, fd):  # type: ignore[no-untyped-def]
+    def __init__(self, fd: int) -> None:
         self.fd = fd
-        self.attempts = {}  # type: dict[str, Attempt]
-        self.by_pid = {}  # type: dict[int, Attempt]
+        self.attempts: dict[str, Attempt] = {}
+        self.by_pid: dict[int, Attempt] = {}
         self.buffer = b""
         self.out = b""
-        self.strays = {}  # type: dict[int, str]
+        self.strays: dict[int, str] = {}
         self.subreaper = become_subreaper()
         self.signal_read, self.signal_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(self.signal_write, warn_on_full_buffer=False)
@@ -51,7 +52,7 @@ class Supervisor:
             signal.signal(number, signal.SIG_IGN)  # the runner decides when steps end
         self.null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
-    def loop(self):  # type: ignore[no-untyped-def]
+    def loop(self) -> None:
         os.set_blocking(self.fd, False)
         while True:
             ready, _, _ = select.select([self.fd, self.signal_read], [self.fd] if self.out else [], [], self.pause())
@@ -63,12 +64,12 @@ class Supervisor:
             self.watch_clock()
             self.send()
 
-    def pause(self):  # type: ignore[no-untyped-def]
+    def pause(self) -> float | None:
         now = time.monotonic()
         due = [t for a in self.attempts.values() for t in (a.deadline, a.kill_at) if t is not None]
         return max(0.0, min(due) - now) if due else None
 
-    def receive(self):  # type: ignore[no-untyped-def]
+    def receive(self) -> bool:
         """False at end of file: the runner is gone."""
         try:
             data = os.read(self.fd, 1 << 20)
@@ -90,7 +91,7 @@ class Supervisor:
                 self.end(attempt)
         return True
 
-    def start(self, message):  # type: ignore[no-untyped-def]
+    def start(self, message: dict[str, Any]) -> None:
         argv = [os.fsencode(word) for word in message["argv"]]
         environment = {os.fsencode(name): os.fsencode(value) for name, value in message["env"].items()}
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -117,7 +118,7 @@ class Supervisor:
         self.by_pid[pid] = attempt
         self.say({"started": attempt.id, "pid": pid})
 
-    def refuse(self, message, program, error):  # type: ignore[no-untyped-def]
+    def refuse(self, message: dict[str, Any], program: bytes, error: OSError) -> None:
         """What could not be started ends as a shell would say it: 127 not found, 126 not executable."""
         texts = {
             errno.ENOENT: "not found (or the interpreter in its #! line is not)",
@@ -126,7 +127,7 @@ class Supervisor:
             errno.E2BIG: "its arguments and environment are too long together",
         }
         code = 127 if error.errno == errno.ENOENT else 126
-        text = "cannot start %s: %s" % (os.fsdecode(program), texts.get(error.errno, os.strerror(error.errno)))
+        text = "cannot start %s: %s" % (os.fsdecode(program), texts.get(error.errno or 0, os.strerror(error.errno or 0)))
         try:
             with open(message["stderr"], "a") as file:
                 file.write("mlpipe-tui: %s\n" % text)
@@ -134,7 +135,7 @@ class Supervisor:
             pass
         self.say({"ended": message["start"], "status": code << 8, "text": text, "cpu": 0.0, "memory": 0})
 
-    def reap(self):  # type: ignore[no-untyped-def]
+    def reap(self) -> None:
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -154,7 +155,7 @@ class Supervisor:
         if any(attempt.status is not None for attempt in self.attempts.values()):
             self.settle()
 
-    def settle(self):  # type: ignore[no-untyped-def]
+    def settle(self) -> None:
         """Report attempts whose leader ended and of which nothing is left; end what is left of the others."""
         left = self.leftovers()
         for attempt in [a for a in self.attempts.values() if a.status is not None]:
@@ -170,9 +171,9 @@ class Supervisor:
                 "cpu": attempt.cpu, "memory": attempt.memory, "timeout": attempt.timeout,
             })  # fmt: skip
 
-    def leftovers(self):  # type: ignore[no-untyped-def]
+    def leftovers(self) -> dict[str, list[int]]:
         """Living processes by attempt that are ours although their parent is gone."""
-        found = {}  # type: dict[str, list[int]]
+        found: dict[str, list[int]] = {}
         mine = children_of(os.getpid())
         for pid in mine:
             if pid in self.by_pid:
@@ -182,7 +183,7 @@ class Supervisor:
             found.setdefault(owner, []).extend([pid, *descendants_of(pid)])
         return found
 
-    def owner_of(self, pid):  # type: ignore[no-untyped-def]
+    def owner_of(self, pid: int) -> str:
         try:
             with open("/proc/%d/environ" % pid, "rb") as file:
                 for item in file.read().split(b"\0"):
@@ -200,7 +201,7 @@ class Supervisor:
         ended = [a.id for a in self.attempts.values() if a.status is not None]
         return ended[0] if len(ended) == 1 else ""
 
-    def watch_clock(self):  # type: ignore[no-untyped-def]
+    def watch_clock(self) -> None:
         now = time.monotonic()
         for attempt in list(self.attempts.values()):
             if attempt.deadline is not None and now >= attempt.deadline:
@@ -210,17 +211,17 @@ class Supervisor:
                 signal_all(self.tree(attempt), signal.SIGKILL)
                 attempt.kill_at = now + 0.05  # again, until nothing is left: a tree may fork while it is killed
 
-    def end(self, attempt):  # type: ignore[no-untyped-def]
+    def end(self, attempt: Attempt) -> None:
         attempt.deadline = None
         if attempt.kill_at is None:
             attempt.kill_at = time.monotonic() + attempt.grace
             signal_all(self.tree(attempt), signal.SIGTERM)
 
-    def tree(self, attempt):  # type: ignore[no-untyped-def]
+    def tree(self, attempt: Attempt) -> list[int]:
         pids = [] if attempt.status is not None else [attempt.pid, *descendants_of(attempt.pid)]
         return [*pids, *self.leftovers().get(attempt.id, [])]
 
-    def end_all(self):  # type: ignore[no-untyped-def]
+    def end_all(self) -> None:
         """The runner is gone: nothing of any step may outlive it by more than a moment."""
         os.set_blocking(self.signal_read, False)
         deadline = time.monotonic() + LEFTOVER_GRACE_SECONDS
@@ -235,10 +236,10 @@ class Supervisor:
                 signal_all(descendants_of(os.getpid()), signal.SIGKILL)
             time.sleep(0.01)
 
-    def say(self, message):  # type: ignore[no-untyped-def]
+    def say(self, message: dict[str, Any]) -> None:
         self.out += json.dumps(message).encode() + b"\n"
 
-    def send(self):  # type: ignore[no-untyped-def]
+    def send(self) -> None:
         while self.out:
             try:
                 self.out = self.out[os.write(self.fd, self.out) :]
@@ -251,16 +252,16 @@ class Supervisor:
 ALL_SIGNALS = [s for s in range(1, 65) if s not in (signal.SIGKILL, signal.SIGSTOP, 32, 33)]
 
 
-def become_subreaper():  # type: ignore[no-untyped-def]
+def become_subreaper() -> bool:
     """Linux only; elsewhere a process that leaves its session and loses its parent cannot be found again."""
     if not sys.platform.startswith("linux"):
         return False
     import ctypes
 
-    return ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
+    return bool(ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0)
 
 
-def drain(fd):  # type: ignore[no-untyped-def]
+def drain(fd: int) -> None:
     try:
         while os.read(fd, 4096):
             pass
@@ -268,8 +269,8 @@ def drain(fd):  # type: ignore[no-untyped-def]
         pass
 
 
-def children_of(pid):  # type: ignore[no-untyped-def]
-    found = []
+def children_of(pid: int) -> list[int]:
+    found: list[int] = []
     try:
         for thread in os.listdir("/proc/%d/task" % pid):
             with open("/proc/%d/task/%s/children" % (pid, thread)) as file:
@@ -279,8 +280,8 @@ def children_of(pid):  # type: ignore[no-untyped-def]
     return found
 
 
-def descendants_of(pid):  # type: ignore[no-untyped-def]
-    found = []  # type: list[int]
+def descendants_of(pid: int) -> list[int]:
+    found: list[int] = []
     queue = [pid]
     while queue:
         for child in children_of(queue.pop()):
@@ -289,7 +290,7 @@ def descendants_of(pid):  # type: ignore[no-untyped-def]
     return found
 
 
-def signal_all(pids, number):  # type: ignore[no-untyped-def]
+def signal_all(pids: list[int], number: int) -> None:
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -297,7 +298,7 @@ def signal_all(pids, number):  # type: ignore[no-untyped-def]
             pass
 
 
-def main():  # type: ignore[no-untyped-def]
+def main() -> None:
     os.umask(0o022)
     supervisor = Supervisor(int(sys.argv[1]))
     supervisor.loop()

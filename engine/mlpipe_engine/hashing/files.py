@@ -1,5 +1,4 @@
-"""BLAKE3 of one file: `b3:<hex>`. Small files are read whole, large ones mapped and hashed by all cores.
-"""
+"""BLAKE3 of one file: `b3:<hex>`. Small files are read whole, large ones mapped and hashed by all cores."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def scan_tree(root: str, *, ignore: IgnoreRules | None, cache: StatCache) -> Tre
         skip = ignore.enter(relative, [item.name for item in listed]) if ignore is not None else None
         for item in listed:
             is_folder = item.is_dir(follow_symlinks=False)
-            if item.name == _STATE_DIR and is_folder or (skip is not None and skip(item.name, is_folder)):
+            if (item.name == _STATE_DIR and is_folder) or (skip is not None and skip(item.name, is_folder)):
                 continue
             inner = f"{relative}/{item.name}" if relative else item.name
             if is_folder:
@@ -115,7 +115,9 @@ def walk_artifact(path: str) -> tuple[Tree, list[tuple[str, os.stat_result]]]:
         found = os.lstat(path)
         if not st.S_ISDIR(found.st_mode):
             if st.S_ISLNK(found.st_mode):
-                raise StagingError(f"{path} is a link; an output must be a file or a folder", hint="Copy the file instead of linking it.")
+                raise StagingError(
+                    f"{path} is a link; an output must be a file or a folder", hint="Copy the file instead of linking it."
+                )
             return Tree.of([_written("", path, found)]), [(path, found)]
         entries: list[Entry] = []
         files: list[tuple[str, os.stat_result]] = []
@@ -151,5 +153,7 @@ def _inner_link(root: str, path: str) -> str:
     target = os.readlink(path)
     resolved = os.path.normpath(os.path.join(os.path.dirname(path), target))
     if os.path.isabs(target) or not resolved.startswith(root + os.sep):
-        raise StagingError(f"{path} is a link that leads out of the output, to {target}", hint="Copy the file instead of linking it.")
+        raise StagingError(
+            f"{path} is a link that leads out of the output, to {target}", hint="Copy the file instead of linking it."
+        )
     return target

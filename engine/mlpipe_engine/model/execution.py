@@ -29,7 +29,7 @@ class StepTask:
     """Counted while the machine is awake."""
     grace_seconds: float = 5.0
     """Between SIGTERM and SIGKILL."""
-    resources: Resources = Resources()
+    resources: Resources
     mounts: tuple[tuple[str, str], ...] = ()
     """(host path, path in the step): lent read-only."""
 

@@ -49,6 +49,4 @@ class Manifest:
 
     @property
     def base_key(self) -> str:
-        return fingerprint(
-            "base", [[e.section.value, e.name, e.value] for e in self.entries if e.section is not Section.CODE]
-        )
+        return fingerprint("base", [[e.section.value, e.name, e.value] for e in self.entries if e.section is not Section.CODE])

@@ -1,5 +1,4 @@
-"""Rows read back from the store. No dict, no sqlite3 object leaves `store/`.
-"""
+"""Rows read back from the store. No dict, no sqlite3 object leaves `store/`."""
 
 from __future__ import annotations
 

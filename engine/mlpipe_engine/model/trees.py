@@ -46,9 +46,7 @@ class Tree:
     @cached_property
     def structure(self) -> str:
         """Identity of names, kinds, exec bits and link targets without the bytes of files."""
-        return fingerprint(
-            "structure", [[e.path, e.kind, e.digest if e.kind == "l" else ""] for e in self.entries]
-        )
+        return fingerprint("structure", [[e.path, e.kind, e.digest if e.kind == "l" else ""] for e in self.entries])
 
     @cached_property
     def by_path(self) -> dict[str, Entry]:

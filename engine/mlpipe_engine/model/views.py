@@ -1,5 +1,4 @@
-"""Answers the engine gives to questions: a plan, an explanation, findings of a check-up. Read by the edges only.
-"""
+"""Answers the engine gives to questions: a plan, an explanation, findings of a check-up. Read by the edges only."""
 
 from __future__ import annotations
 

@@ -77,8 +77,23 @@ def _parse(text: str) -> ast.Expression:
 
 
 def _allow(node: ast.AST, text: str) -> None:
-    plain = (ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Compare, ast.List, ast.Tuple, ast.Load, *_COMPARE)
-    if isinstance(node, plain) or (isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, bool | int | float | str))):
+    plain = (
+        ast.Expression,
+        ast.BoolOp,
+        ast.And,
+        ast.Or,
+        ast.UnaryOp,
+        ast.Not,
+        ast.USub,
+        ast.Compare,
+        ast.List,
+        ast.Tuple,
+        ast.Load,
+        *_COMPARE,
+    )
+    if isinstance(node, plain) or (
+        isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, bool | int | float | str))
+    ):
         return
     if isinstance(node, ast.Name) and node.id in ("param", "metric"):
         return

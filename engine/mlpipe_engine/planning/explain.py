@@ -28,8 +28,12 @@ def manifest_causes(
 
     `upstream`: input name -> (root step, text of its first cause) for inputs whose producing step ran in this run.
     """
-    old = {(entry.section, entry.name): entry.value for entry in before.entries if entry.section is not Section.CODE}
-    new = {(entry.section, entry.name): entry.value for entry in after.entries if entry.section is not Section.CODE}
+    old: dict[tuple[Section, str], Value] = {
+        (entry.section, entry.name): entry.value for entry in before.entries if entry.section is not Section.CODE
+    }
+    new: dict[tuple[Section, str], Value] = {
+        (entry.section, entry.name): entry.value for entry in after.entries if entry.section is not Section.CODE
+    }
     changed = [key for key in [*new, *(key for key in old if key not in new)] if not _same(old, new, key)]
     causes = []
     for section, name in changed:
@@ -39,7 +43,7 @@ def manifest_causes(
     return tuple(causes)
 
 
-def _same(old: Mapping[object, Value], new: Mapping[object, Value], key: object) -> bool:
+def _same(old: Mapping[tuple[Section, str], Value], new: Mapping[tuple[Section, str], Value], key: tuple[Section, str]) -> bool:
     if key not in old or key not in new:
         return False
     left, right = old[key], new[key]
@@ -58,7 +62,9 @@ def _cause(
             return Cause(kind=section.value, subject=name, before=_shown(_unwrapped(before)), after=_shown(_unwrapped(after)))
         case Section.INPUT:
             root, detail = upstream.get(name, ("", ""))
-            return Cause(kind="input", subject=name, before=_input_text(before), after=_input_text(after), root=root, detail=detail)
+            return Cause(
+                kind="input", subject=name, before=_input_text(before), after=_input_text(after), root=root, detail=detail
+            )
         case Section.OUTPUT:
             change = "added" if before is None else "removed" if after is None else "declared differently"
             return Cause(kind="output", subject=name, detail=change)

@@ -40,13 +40,10 @@ def step_manifest(
     entries.extend(
         ManifestEntry(Section.ARGUMENT, f"{number:04d}", _word(word, parameters)) for number, word in enumerate(words, 1)
     )
-    entries.extend(
-        ManifestEntry(Section.PARAMETER, name, _part(part, parameters)) for name, part in step.params
-    )
+    entries.extend(ManifestEntry(Section.PARAMETER, name, _part(part, parameters)) for name, part in step.params)
     entries.extend(ManifestEntry(Section.VARIABLE, name, value) for name, value in step.environment_variables)
     entries.extend(
-        ManifestEntry(Section.INPUT, item.name, [item.mode, item.path_on_compute, inputs[item.name]])
-        for item in step.inputs
+        ManifestEntry(Section.INPUT, item.name, [item.mode, item.path_on_compute, inputs[item.name]]) for item in step.inputs
     )
     entries.extend(
         ManifestEntry(

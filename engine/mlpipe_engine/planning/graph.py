@@ -12,7 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlpipe_engine.errors import (
-    CycleError, DefinitionError, DefinitionErrors, DuplicateNameError, OutputConflictError, UnknownInputError, UsageError, nearest,
+    CycleError,
+    DefinitionError,
+    DefinitionErrors,
+    DuplicateNameError,
+    OutputConflictError,
+    UnknownInputError,
+    UsageError,
+    nearest,
 )  # fmt: skip
 from mlpipe_engine.model.spec import InputRef, OutputRef, ParameterRef, PipelineSpec, StepOutputSource, StepSpec, SubmitOptions
 from mlpipe_engine.planning import conditions
@@ -62,7 +69,11 @@ def _names(spec: PipelineSpec) -> list[DefinitionError]:
         folded = unicodedata.normalize("NFC", step.name).casefold()
         other = seen.setdefault(folded, step)
         if other is not step:
-            same = "the same name" if other.name == step.name else f"the name {other.name!r}, which differs in upper and lower case only"
+            same = (
+                "the same name"
+                if other.name == step.name
+                else f"the name {other.name!r}, which differs in upper and lower case only"
+            )
             place = f" at {other.where}" if other.where else ""
             problems.append(DuplicateNameError(
                 f"two steps are called {step.name!r}: another one{place} has {same}", where=step.where, field="name",
@@ -86,10 +97,19 @@ def _ports(step: StepSpec) -> list[DefinitionError]:
                     f"step {step.name!r}: {kind} name {_shown(port.name)}", where=step.where, field=f"{kind}s", expected="letters, digits and '_'"
                 ))  # fmt: skip
             if port.name.casefold() in seen:
-                problems.append(DuplicateNameError(f"step {step.name!r}: [{port.name}] is repeated. {kind.capitalize()} port names must be unique.", where=step.where))
+                problems.append(
+                    DuplicateNameError(
+                        f"step {step.name!r}: [{port.name}] is repeated. {kind.capitalize()} port names must be unique.",
+                        where=step.where,
+                    )
+                )
             seen.add(port.name.casefold())
     for port_name in {p.name for p in step.inputs} & {p.name for p in step.outputs}:
-        problems.append(DuplicateNameError(f"step {step.name!r}: {port_name!r} is an input and an output", where=step.where, hint="Rename one of them."))
+        problems.append(
+            DuplicateNameError(
+                f"step {step.name!r}: {port_name!r} is an input and an output", where=step.where, hint="Rename one of them."
+            )
+        )
     return problems
 
 
@@ -100,7 +120,14 @@ def _references(step: StepSpec, known: Mapping[str, StepSpec], parameters: set[s
             continue
         producer = known.get(item.source.step)
         if producer is None:
-            problems.append(_unknown(step, f"input {item.name!r} comes from step {item.source.step!r}, which is not in the pipeline", item.source.step, known))
+            problems.append(
+                _unknown(
+                    step,
+                    f"input {item.name!r} comes from step {item.source.step!r}, which is not in the pipeline",
+                    item.source.step,
+                    known,
+                )
+            )
         elif item.source.output not in {output.name for output in producer.outputs}:
             problems.append(_unknown(
                 step, f"input {item.name!r} is output {item.source.output!r} of step {producer.name!r}, which has no such output",
@@ -111,9 +138,9 @@ def _references(step: StepSpec, known: Mapping[str, StepSpec], parameters: set[s
             problems.append(_unknown(step, f"runs after step {name!r}, which is not in the pipeline", name, known))
     inputs, outputs = {item.name for item in step.inputs}, {item.name for item in step.outputs}
     for part in [part for word in (*step.command, *step.arguments) for part in word] + [part for _, part in step.params]:
-        choices = {InputRef: inputs, OutputRef: outputs, ParameterRef: parameters}.get(type(part))  # type: ignore[call-overload]
+        choices = {InputRef: inputs, OutputRef: outputs, ParameterRef: parameters}.get(type(part))
         if choices is not None and part.name not in choices:  # type: ignore[union-attr]
-            kind = {InputRef: "input", OutputRef: "output", ParameterRef: "parameter"}[type(part)]  # type: ignore[index]
+            kind = {InputRef: "input", OutputRef: "output", ParameterRef: "parameter"}[type(part)]
             problems.append(_unknown(step, f"an argument uses {kind} {part.name!r}, which is not declared", part.name, choices))  # type: ignore[union-attr]
     return problems + _condition(step, known, parameters)
 
@@ -126,7 +153,9 @@ def _condition(step: StepSpec, known: Mapping[str, StepSpec], parameters: set[st
         return [DefinitionError(f"step {step.name!r}: {wrong}", where=step.where, field="when", hint=wrong.hint)]
     asked, metrics = conditions.names(step.when)
     problems: list[DefinitionError] = [
-        _unknown(step, f"its condition asks for parameter {name!r}, which does not exist", name, parameters) for name in asked if name not in parameters
+        _unknown(step, f"its condition asks for parameter {name!r}, which does not exist", name, parameters)
+        for name in asked
+        if name not in parameters
     ]
     problems += [_unknown(step, f"its condition asks for a metric of step {name!r}, which is not in the pipeline", name, known)
                  for name, _ in metrics if name not in known]  # fmt: skip
@@ -146,9 +175,19 @@ def _numbers(step: StepSpec) -> list[DefinitionError]:
     checks = (
         ("retries", step.retries, 0 <= step.retries <= 100, "0 to 100"),
         ("retry_delay_seconds", step.retry_delay_seconds, 0 <= step.retry_delay_seconds <= 86400, "0 to 86400"),
-        ("timeout_seconds", step.timeout_seconds, step.timeout_seconds is None or 0 < step.timeout_seconds < 1e9, "a positive number of seconds"),
+        (
+            "timeout_seconds",
+            step.timeout_seconds,
+            step.timeout_seconds is None or 0 < step.timeout_seconds < 1e9,
+            "a positive number of seconds",
+        ),
         ("cpus", step.resources.cpus, 0 < step.resources.cpus <= 4096, "more than 0"),
-        ("memory", step.resources.memory_bytes, 0 <= step.resources.memory_bytes < 1 << 60, "a number of bytes, or text such as '2GB'"),
+        (
+            "memory",
+            step.resources.memory_bytes,
+            0 <= step.resources.memory_bytes < 1 << 60,
+            "a number of bytes, or text such as '2GB'",
+        ),
         ("gpus", step.resources.gpus, 0 <= step.resources.gpus <= 64, "0 to 64"),
     )
     return [
@@ -169,7 +208,11 @@ def _producers(spec: PipelineSpec) -> list[DefinitionError]:
                 continue
             other = seen.setdefault(name, step.name)
             if other != step.name:
-                problems.append(OutputConflictError(f"pipeline output {name!r} is made by step {other!r} and by step {step.name!r}", where=step.where))
+                problems.append(
+                    OutputConflictError(
+                        f"pipeline output {name!r} is made by step {other!r} and by step {step.name!r}", where=step.where
+                    )
+                )
     return problems
 
 

@@ -1,5 +1,4 @@
-"""Effective values of parameters: types, ranges, choices, the text a step gets. All problems are found together.
-"""
+"""Effective values of parameters: types, ranges, choices, the text a step gets. All problems are found together."""
 
 from __future__ import annotations
 
@@ -12,7 +11,13 @@ from mlpipe_engine.model.spec import Json, ParameterSpec, PipelineSpec
 
 MAX_INTEGER_DIGITS = 1000
 
-_PYTHON_TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,), "list": (tuple, list)}
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (float, int),
+    "bool": (bool,),
+    "list": (tuple, list),
+}
 
 
 def effective(spec: PipelineSpec, given: Mapping[str, Json]) -> tuple[tuple[str, Json], ...]:
@@ -32,7 +37,15 @@ def effective(spec: PipelineSpec, given: Mapping[str, Json]) -> tuple[tuple[str,
         if name in given:
             value, problem = _checked(parameter, given[name])
         elif parameter.required:
-            value, problem = None, ParameterError(f"parameter {name!r} has no value", field=name, expected=_expected(parameter), hint=f"Give it with --param {name}=VALUE.")
+            value, problem = (
+                None,
+                ParameterError(
+                    f"parameter {name!r} has no value",
+                    field=name,
+                    expected=_expected(parameter),
+                    hint=f"Give it with --param {name}=VALUE.",
+                ),
+            )
         else:
             value, problem = _checked(parameter, parameter.default)
         if problem is not None:
@@ -60,7 +73,9 @@ def _checked(parameter: ParameterSpec, value: Json) -> tuple[Json, ParameterErro
     why = _unfit(value)
     if why:
         return value, _problem(parameter, why)
-    if parameter.choices and not any(value == choice and type(value) is type(choice) for choice in map(_frozen, parameter.choices)):
+    if parameter.choices and not any(
+        value == choice and type(value) is type(choice) for choice in map(_frozen, parameter.choices)
+    ):
         return value, _problem(parameter, f"{_shown(value)} is none of its choices")
     if isinstance(value, int | float) and not isinstance(value, bool):
         low, high = parameter.minimum, parameter.maximum
@@ -134,7 +149,7 @@ def parse_cli(parameter: ParameterSpec, text: str) -> Json:
             value = json.loads(text)
             if not isinstance(value, list):
                 raise ValueError
-            return _frozen(value)
+            return _frozen(tuple(value))
     except (ValueError, RecursionError):
         shown = text if len(text) <= 60 else text[:57] + "..."
         kind_text = {"int": "an integer", "float": "a number", "list": 'a JSON list such as [1, 2] or ["a"]'}[kind]

@@ -1,5 +1,4 @@
-"""The check-up behind `doctor`: is this machine, this project and its store fit? Reads only.
-"""
+"""The check-up behind `doctor`: is this machine, this project and its store fit? Reads only."""
 
 from __future__ import annotations
 
@@ -7,6 +6,8 @@ import os
 import shutil
 import sqlite3
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import MlpipeError
@@ -15,38 +16,55 @@ from mlpipe_engine.snapshots.canary import can_trace
 from mlpipe_engine.store.results import ResultQueries
 
 if TYPE_CHECKING:
-    from mlpipe_engine.engine import Engine
+    from mlpipe_engine.config.project import ProjectConfig
+    from mlpipe_engine.definitions.loader import Definitions
+    from mlpipe_engine.model.records import RunRecord
+    from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.database import Database
 
 
-def examine(engine: Engine, database: Database | None) -> tuple[Finding, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Patient:
+    """What is examined. The functions are asked once, and may raise MlpipeError."""
+
+    root: str
+    state_dir: str
+    config: ProjectConfig
+    database: Database | None
+    artifacts: ArtifactStore
+    definitions: Callable[[], Definitions]
+    interrupted: Callable[[], list[RunRecord]]
+
+
+def examine(patient: Patient) -> tuple[Finding, ...]:
+    database = patient.database
     findings = [
-        Finding("ok", f"project {engine.config.name} at {engine.root}"),
+        Finding("ok", f"project {patient.config.name} at {patient.root}"),
         Finding("ok", f"Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}"),
-        _interpreter(engine),
-        *_definitions(engine),
-        _space(engine),
+        _interpreter(patient),
+        *_definitions(patient),
+        _space(patient),
     ]
     if database is None:
         findings.append(Finding("ok", "no store yet: nothing was run here"))
         return tuple(findings)
-    findings += [_tracing(engine), _integrity(database), *_artifacts(engine, database), *_interrupted(engine)]
+    findings += [_tracing(patient), _integrity(database), *_artifacts(patient, database), *_interrupted(patient)]
     return tuple(findings)
 
 
-def _interpreter(engine: Engine) -> Finding:
+def _interpreter(patient: Patient) -> Finding:
     from mlpipe_engine.executors.interpreters import find_interpreter
 
     try:
-        found = find_interpreter(engine.root, engine.config.compute(engine.config.default_compute).python)
+        found = find_interpreter(patient.root, patient.config.compute(patient.config.default_compute).python)
     except MlpipeError as error:
         return Finding("error", str(error), error.hint)
     return Finding("ok", f"Python steps run with {found.path} ({found.how})")
 
 
-def _definitions(engine: Engine) -> list[Finding]:
+def _definitions(patient: Patient) -> list[Finding]:
     try:
-        definitions = engine.definitions
+        definitions = patient.definitions()
     except MlpipeError as error:
         return [Finding("warn", str(error), error.hint)]
     found = [Finding("error", str(error), error.hint) for error in definitions.errors]
@@ -54,16 +72,16 @@ def _definitions(engine: Engine) -> list[Finding]:
     return [*found, Finding("ok", f"pipelines: {names}")] if names else found
 
 
-def _space(engine: Engine) -> Finding:
-    free = shutil.disk_usage(engine.root).free
+def _space(patient: Patient) -> Finding:
+    free = shutil.disk_usage(patient.root).free
     text = f"{free / 1e9:.1f} GB free on the disk of the project"
     return Finding("ok", text) if free > 1e9 else Finding("warn", text, "Free some space before a large run.")
 
 
-def _tracing(engine: Engine) -> Finding:
-    if not os.access(engine.state_dir, os.W_OK):
+def _tracing(patient: Patient) -> Finding:
+    if not os.access(patient.state_dir, os.W_OK):
         return Finding("warn", "the project is read-only for this user: runs can be looked at, not started")
-    problem = can_trace(engine.state_dir)
+    problem = can_trace(patient.state_dir)
     if not problem:
         return Finding("ok", "reads of code files can be told here: reuse is precise")
     return Finding("warn", f"{problem}: any change in a source directory runs its steps again")
@@ -74,25 +92,33 @@ def _integrity(database: Database) -> Finding:
         answer = str(database.query("PRAGMA integrity_check")[0][0])
     except MlpipeError as error:
         return Finding("error", str(error), error.hint)
-    return Finding("ok", "state.db is whole") if answer == "ok" else Finding("error", f"state.db is damaged: {answer}", "Keep a copy of .mlpipe/state.db*.")
+    return (
+        Finding("ok", "state.db is whole")
+        if answer == "ok"
+        else Finding("error", f"state.db is damaged: {answer}", "Keep a copy of .mlpipe/state.db*.")
+    )
 
 
-def _artifacts(engine: Engine, database: Database) -> list[Finding]:
-    queries, artifacts = ResultQueries(database), engine._artifacts()
+def _artifacts(patient: Patient, database: Database) -> list[Finding]:
+    queries, artifacts = ResultQueries(database), patient.artifacts
     digests = [str(row[0]) for row in database.query("SELECT digest FROM artifacts")]
     damaged = []
     for digest in digests:
         row = queries.artifact(digest)
         verdict = artifacts.intact(digest, row[1]) if row else None
         if verdict is not None and not verdict.whole:
-            damaged.append(Finding("warn", f"output {digest[3:15]}: {verdict.problem}", "It is made again by the next run that needs it."))
+            damaged.append(
+                Finding("warn", f"output {digest[3:15]}: {verdict.problem}", "It is made again by the next run that needs it.")
+            )
     return damaged or [Finding("ok", f"{len(digests)} stored outputs are whole")]
 
 
-def _interrupted(engine: Engine) -> list[Finding]:
+def _interrupted(patient: Patient) -> list[Finding]:
     return [
-        Finding("warn", f"run {run.number} was interrupted", f"Go on with `mlpipe-tui resume {run.number}`, or drop it with `mlpipe-tui cancel {run.number}`.")
-        for state in ("queued", "running")
-        for run in engine.runs(limit=1000, state=state)
-        if engine.is_interrupted(run)
+        Finding(
+            "warn",
+            f"run {run.number} was interrupted",
+            f"Go on with `mlpipe-tui resume {run.number}`, or drop it with `mlpipe-tui cancel {run.number}`.",
+        )
+        for run in patient.interrupted()
     ]

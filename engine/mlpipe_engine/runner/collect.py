@@ -51,19 +51,24 @@ class Borrowed:
 
 
 def collect(
-    step: StepSpec, layout: Layout, code: Tree | None, borrowed: list[Borrowed], artifacts: ArtifactStore, snapshots: SourceSnapshots
+    step: StepSpec,
+    layout: Layout,
+    code: Tree | None,
+    borrowed: list[Borrowed],
+    artifacts: ArtifactStore,
+    snapshots: SourceSnapshots,
 ) -> Collected:
     """Never raises for what a step did; its `error` says it. FilesystemError (the machine's trouble) passes."""
-    damaged = tuple(
-        item.digest for item in borrowed if item.signature and artifacts.lent_changed(item.digest, item.signature)
-    )
+    damaged = tuple(item.digest for item in borrowed if item.signature and artifacts.lent_changed(item.digest, item.signature))
     if damaged:
         names = ", ".join(item.name for item in borrowed if item.digest in damaged)
         return Collected(error=f"the step changed its input {names}, which was only lent to it", damaged=damaged)
     missing = [item.name for item in step.outputs if not item.allow_missing and not os.path.lexists(layout.outputs[item.name])]
     if missing:
         plural = "outputs" if len(missing) > 1 else "output"
-        return Collected(error=f"declared {plural} {', '.join(missing)} missing: the step exited 0 without writing {'them' if len(missing) > 1 else 'it'}")
+        return Collected(
+            error=f"declared {plural} {', '.join(missing)} missing: the step exited 0 without writing {'them' if len(missing) > 1 else 'it'}"
+        )
     reads = _reads(step, code, layout, snapshots)
     outputs: list[tuple[str, str]] = []
     records: list[tuple[ArtifactRecord, str]] = []
@@ -79,7 +84,7 @@ def collect(
                 raise
             return Collected(error=f"output {item.name}: {error}")
         outputs.append((item.name, tree.digest))
-        kind = "folder" if tree.entries and tree.entries[0].kind == "d" or "" not in tree.by_path else "file"
+        kind = "folder" if (tree.entries and tree.entries[0].kind == "d") or "" not in tree.by_path else "file"
         record = ArtifactRecord(digest=tree.digest, kind=kind, size_bytes=tree.size_bytes, file_count=tree.file_count)
         records.append((record, artifacts.signature(tree.digest)))
         _leave_link(path, artifacts.path(tree.digest))

@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import InputError
 from mlpipe_engine.model.manifest import Manifest
-from mlpipe_engine.model.plan import Cause, Execute, Result, Reuse, Skip, StepPlan, Undecided
+from mlpipe_engine.model.plan import Cause, Execute, Result, Skip, StepPlan, Undecided
 from mlpipe_engine.model.spec import (
-    Json, PathSource, PipelineSpec, StepOutputSource, StepSpec, SubmitOptions,
+    Json,
+    PathSource,
+    PipelineSpec,
+    StepOutputSource,
+    StepSpec,
+    SubmitOptions,
 )  # fmt: skip
 from mlpipe_engine.model.trees import Tree
 from mlpipe_engine.planning.fingerprint import step_manifest

@@ -94,11 +94,17 @@ class Follower:
                 batch.children.append((str(event.get("id")), str(event.get("name") or "")))
             case "child_end":
                 state = str(event.get("state") or "succeeded")
-                batch.children_ended.append((str(event.get("id")), state if state in ("succeeded", "failed", "canceled") else "succeeded"))
+                batch.children_ended.append(
+                    (str(event.get("id")), state if state in ("succeeded", "failed", "canceled") else "succeeded")
+                )
             case "model":
                 tags = event.get("tags")
                 batch.models.append(
-                    (str(event.get("name")), str(event.get("path")), {str(k): str(v) for k, v in tags.items()} if isinstance(tags, dict) else {})
+                    (
+                        str(event.get("name")),
+                        str(event.get("path")),
+                        {str(k): str(v) for k, v in tags.items()} if isinstance(tags, dict) else {},
+                    )
                 )
 
     def _relative(self, path: str) -> str:
@@ -114,7 +120,12 @@ class Follower:
         )  # fmt: skip
         if target in ("", "parent"):
             batch.metrics.append(record)
-            if record.kind == "scalar" and not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value):
+            if (
+                record.kind == "scalar"
+                and not isinstance(value, bool)
+                and isinstance(value, int | float)
+                and math.isfinite(value)
+            ):
                 batch.scalars.append((record.name, float(value)))
         else:
             batch.child_metrics.append((target, [record]))

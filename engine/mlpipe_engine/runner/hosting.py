@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import FilesystemError
@@ -25,11 +26,27 @@ from mlpipe_engine.store.documents import pairs
 from mlpipe_engine.store.recorder import Recorder
 
 if TYPE_CHECKING:
-    from mlpipe_engine.engine import Engine
+    from mlpipe_engine.config.project import ProjectConfig
     from mlpipe_engine.runner.decisions import Decisions
+    from mlpipe_engine.store.artifacts import ArtifactStore
+    from mlpipe_engine.store.database import Database
 
 
-def host_run(engine: Engine, run: RunRecord, decisions: Decisions, selection: frozenset[str], sink: Callable[[Event], None]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """The project a run is hosted in."""
+
+    root: str
+    state_dir: str
+    config: ProjectConfig
+    database: Database
+    artifacts: ArtifactStore
+    """The store the recorder syncs is the one the loop publishes to."""
+    can_trace: bool
+    """Whether this file system shows which code files a step read."""
+
+
+def host_run(site: Site, run: RunRecord, decisions: Decisions, selection: frozenset[str], sink: Callable[[Event], None]) -> None:
     """Returns when the run is final. Raises FilesystemError, StoreError when the machine gives up; the run can be resumed then."""
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -39,16 +56,15 @@ def host_run(engine: Engine, run: RunRecord, decisions: Decisions, selection: fr
         except OSError:
             pass  # full: it wakes anyway; closed: nobody sleeps any more
 
-    store = _ArtifactsOf(engine)
-    recorder = Recorder(engine.state_dir, store.artifacts.sync)
+    recorder = Recorder(site.state_dir, site.artifacts.sync)
     recorder.on_failure(wake)
-    leases = Leases(cpus=engine.config.compute(engine.config.default_compute).cpus)
+    leases = Leases(cpus=site.config.compute(site.config.default_compute).cpus)
     with Signals(wake) as signals:
         try:
-            parts = _parts(engine, run, decisions, selection, store, recorder, leases, signals, wake, reading)
+            parts = _parts(site, run, decisions, selection, recorder, leases, signals, wake, reading)
             loop = Run(run, parts, sink)
-            loop.number_steps(*_rows(engine, run))
-            _keep_git_facts(engine, run, recorder)
+            loop.number_steps(*_rows(site, run))
+            _keep_git_facts(site, run, recorder)
             _keep_learnt(decisions, recorder)
             loop.execute()
         finally:
@@ -57,51 +73,44 @@ def host_run(engine: Engine, run: RunRecord, decisions: Decisions, selection: fr
             os.close(writing)
 
 
-class _ArtifactsOf:
-    """The store the recorder syncs is the one the loop publishes to."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.artifacts = engine._artifacts()
-
-
 def _parts(
-    engine: Engine, run: RunRecord, decisions: Decisions, selection: frozenset[str], store: _ArtifactsOf, recorder: Recorder,
+    site: Site, run: RunRecord, decisions: Decisions, selection: frozenset[str],  recorder: Recorder,
     leases: Leases, signals: Signals, wake: Callable[[], None], wake_fd: int,
 ) -> RunParts:  # fmt: skip
-    queries = runs.RunQueries(engine._reading())
+    queries = runs.RunQueries(site.database)
     snapshots = decisions.snapshots
-    snapshots.trace_if(engine.tracing_problem() == "")
+    snapshots.trace_if(site.can_trace)
     before = {
         step.name: dict(step.outputs) for step in queries.steps(run) if step.state in GOOD
     }  # fmt: skip
-    decisions.use_artifacts(store.artifacts)
+    decisions.use_artifacts(site.artifacts)
     return RunParts(
-        root=engine.root, state_dir=engine.state_dir, workspace=engine.config.name, spec=decisions.spec, options=decisions.options,
+        root=site.root, state_dir=site.state_dir, workspace=site.config.name, spec=decisions.spec, options=decisions.options,
         parameters=decisions.parameters, selection=selection, parents=upstream(decisions.spec), finished_before=before,
-        decisions=decisions, snapshots=snapshots, artifacts=store.artifacts, queries=results.ResultQueries(engine._reading()),
+        decisions=decisions, snapshots=snapshots, artifacts=site.artifacts, queries=results.ResultQueries(site.database),
         executor=ProcessExecutor(wake_fd), leases=leases, recorder=recorder, signaled=lambda: signals.received is not None,
         cancel_requested=lambda: queries.cancel_requested(run.id), wake=wake,
     )  # fmt: skip
 
 
-def _rows(engine: Engine, run: RunRecord) -> tuple[dict[str, int], int]:
+def _rows(site: Site, run: RunRecord) -> tuple[dict[str, int], int]:
     """Row numbers of the steps, and the next free change mark (a resumed run goes on counting)."""
-    database = engine._reading()
+    database = site.database
     rows = database.query("SELECT name, idx, changed FROM step_runs WHERE run = ?", (run.number,))
     return {str(row[0]): int(str(row[1])) for row in rows}, max((int(str(row[2])) for row in rows), default=0) + 1
 
 
-def _keep_git_facts(engine: Engine, run: RunRecord, recorder: Recorder) -> None:
+def _keep_git_facts(site: Site, run: RunRecord, recorder: Recorder) -> None:
     """In a thread beside the run: asking git takes longer than many a run."""
 
     def ask() -> None:
         from mlpipe_engine.snapshots.git import git_facts
 
-        facts, diff = git_facts(engine.root)
+        facts, diff = git_facts(site.root)
         if not facts:
             return
         if diff:
-            folder = os.path.join(engine.state_dir, "runs", run.experiment, str(run.number))
+            folder = os.path.join(site.state_dir, "runs", run.experiment, str(run.number))
             try:
                 os.makedirs(folder, exist_ok=True)
                 with open(os.path.join(folder, "git.diff"), "wb") as file:
@@ -114,7 +123,7 @@ def _keep_git_facts(engine: Engine, run: RunRecord, recorder: Recorder) -> None:
         except (FilesystemError, RuntimeError):
             return
 
-    if os.path.isdir(os.path.join(engine.root, ".git")) or _inside_git(engine.root):
+    if os.path.isdir(os.path.join(site.root, ".git")) or _inside_git(site.root):
         thread = threading.Thread(target=ask, name="git", daemon=True)
         thread.start()
         recorder.before_close(thread.join)

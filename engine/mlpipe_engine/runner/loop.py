@@ -6,7 +6,6 @@ through `_record`, so an event is only emitted when what it says is durable. Cal
 
 from __future__ import annotations
 
-
 import queue
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import FilesystemError, MlpipeError
 from mlpipe_engine.executors import staging
-from mlpipe_engine.model.events import Event, RunFinished, RunStarted, StepChanged
+from mlpipe_engine.model.events import Event, RunFinished, RunStarted
 from mlpipe_engine.model.execution import Finished, StepTask, succeeded
 from mlpipe_engine.model.plan import Cause, Execute, Result, Reuse, Skip, StepPlan
 from mlpipe_engine.model.records import RunRecord
@@ -208,9 +207,7 @@ class Run:
             if attempt.not_before > now:
                 continue
             if attempt.lease is None:
-                attempt.lease = self._parts.leases.try_lease(
-                    attempt.step.resources.cpus, attempt.step.resources.memory_bytes
-                )
+                attempt.lease = self._parts.leases.try_lease(attempt.step.resources.cpus, attempt.step.resources.memory_bytes)
                 if attempt.lease is None:
                     attempt.not_before = now + _LOCK_POLL_SECONDS if not self._active else 0.0
                     break  # in order: a large step is not starved by small ones behind it

@@ -28,7 +28,14 @@ class Observer:
         if not self._started:
             self._started = True
             steps = tuple(step.name for step in self._queries.steps(run))
-            yield RunStarted(run_id=run.id, number=run.number, pipeline=run.pipeline, experiment=run.experiment, steps=steps, time=run.created_at)
+            yield RunStarted(
+                run_id=run.id,
+                number=run.number,
+                pipeline=run.pipeline,
+                experiment=run.experiment,
+                steps=steps,
+                time=run.created_at,
+            )
         if run.mirrors is not None:
             changed: tuple[StepRecord, ...] = self._queries.steps(run)
         else:

@@ -1,12 +1,11 @@
-"""A plan: the decisions of a run, made in order, without carrying any of them out.
-"""
+"""A plan: the decisions of a run, made in order, without carrying any of them out."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.model.plan import Cause, Execute, Reuse, Skip, StepPlan, Undecided
-from mlpipe_engine.model.spec import PipelineSpec
+from mlpipe_engine.model.spec import PipelineSpec, StepOutputSource
 from mlpipe_engine.model.views import Plan
 from mlpipe_engine.planning.graph import topological, upstream
 
@@ -25,7 +24,8 @@ def make_plan(spec: PipelineSpec, decisions: Decisions, selection: frozenset[str
             continue
         step = spec.step(name)
         waiting = decisions.waiting_on(step, unknown)
-        upstream_skip = next((item.source.step for item in step.inputs if getattr(item.source, "step", None) in skipped), None)
+        producers = [item.source.step for item in step.inputs if isinstance(item.source, StepOutputSource)]
+        upstream_skip = next((producer for producer in producers if producer in skipped), None)
         if upstream_skip is not None:
             plan = StepPlan(step=name, decision=Skip((Cause(kind="upstream", subject=f"step {upstream_skip} was skipped"),)))
         elif waiting:

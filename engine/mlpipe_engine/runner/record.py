@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import count
 
 from mlpipe_engine.model.events import Event, RunFinished, RunStarted, StepChanged
@@ -18,13 +18,13 @@ from mlpipe_engine.model.states import State
 from mlpipe_engine.runner.collect import Collected
 from mlpipe_engine.runner.follow import StepEvents
 from mlpipe_engine.store import results, runs
-from mlpipe_engine.store.documents import ManifestTexts, pairs, write_manifest
+from mlpipe_engine.store.documents import ManifestTexts, pairs, unpairs, write_manifest
 from mlpipe_engine.store.recorder import Recorder
 
 
 def utc_now() -> str:
     """RFC 3339 with microseconds."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class StepRows:
@@ -135,7 +135,12 @@ class StepRows:
         self._put(statement, self._event(step, State.SUCCEEDED, seconds=seconds, note=collected.not_reusable), then, durable=True)
 
     def skipped(self, step: str, because: tuple[Cause, ...]) -> None:
-        columns = {"state": State.SKIPPED.value, "decision": "skip", "causes": runs.causes_text(because), "finished_at": utc_now()}
+        columns = {
+            "state": State.SKIPPED.value,
+            "decision": "skip",
+            "causes": runs.causes_text(because),
+            "finished_at": utc_now(),
+        }
         self._put(self._change(step, columns), self._event(step, State.SKIPPED, causes=because))
 
     def ended(self, step: str, state: State, finished: Finished | None, seconds: float, error: str) -> None:
@@ -179,7 +184,12 @@ class StepRows:
         return StepChanged(run_id=self._run.id, step=step, state=state, time=utc_now(), **more)  # type: ignore[arg-type]
 
     def _put(
-        self, statement: Callable[[sqlite3.Connection], None], event: Event, then: Callable[[], None] | None = None, *, durable: bool = False
+        self,
+        statement: Callable[[sqlite3.Connection], None],
+        event: Event,
+        then: Callable[[], None] | None = None,
+        *,
+        durable: bool = False,
     ) -> None:
         def acknowledged() -> None:
             if then is not None:
@@ -195,7 +205,7 @@ def _set_label(db: sqlite3.Connection, run_id: str, column: str, name: str, valu
     row = db.execute(f"SELECT {column} FROM runs WHERE id = ?", (run_id,)).fetchone()
     if row is None:
         return
-    labels = dict(runs.unpairs(row[0]))
+    labels = dict(unpairs(row[0]))
     if column == "properties" and name in labels:
         return
     if value is None:

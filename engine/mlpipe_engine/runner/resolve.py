@@ -161,9 +161,7 @@ class Resolver:
         known = self._commands.get(key)
         if known is None:
             code = self.directory(step) if step.source_directory is not None else None
-            known = self._commands[key] = interpreters.describe_command(
-                program, interpreter, description, self._stats, code
-            )
+            known = self._commands[key] = interpreters.describe_command(program, interpreter, description, self._stats, code)
         return known
 
     def _program(self, step: StepSpec) -> str:

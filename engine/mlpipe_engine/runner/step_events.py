@@ -1,5 +1,4 @@
-"""Complete lines of an events file from an offset; what a crashed or hostile step left in it does no harm.
-"""
+"""Complete lines of an events file from an offset; what a crashed or hostile step left in it does no harm."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""File datasets over local paths, and how a step gets them. Content is looked at when a pipeline is planned, not here.
-"""
+"""File datasets over local paths, and how a step gets them. Content is looked at when a pipeline is planned, not here."""
 
 from __future__ import annotations
 
@@ -96,7 +95,11 @@ class _FileFactory:
         `validate`: at least one file must match when the dataset is used. Raises InputError.
         """
         if partition_format is not None:
-            raise InputError("partition_format is not known to file datasets here", field="partition_format", hint="Leave it out; globs select files.")
+            raise InputError(
+                "partition_format is not known to file datasets here",
+                field="partition_format",
+                hint="Leave it out; globs select files.",
+            )
         given: Sequence[OnePath] = [cast(OnePath, path)] if isinstance(path, str | os.PathLike | DataPath | tuple) else path
         if not given:
             raise InputError("no path was given", field="path", expected="a path, a glob or a list of them")
@@ -114,7 +117,12 @@ def _text(item: OnePath) -> str:
     if not text:
         raise InputError("an empty path", field="path", expected="a path, a glob or a list of them")
     if re.match(r"[a-z][a-z0-9+.-]+://", text):
-        raise InputError(f"found the address {text!r}", field="path", expected="a local path or a glob", hint="Download it first, or make it a step of the pipeline.")
+        raise InputError(
+            f"found the address {text!r}",
+            field="path",
+            expected="a local path or a glob",
+            hint="Download it first, or make it a step of the pipeline.",
+        )
     return text
 
 

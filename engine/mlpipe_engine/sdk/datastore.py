@@ -1,5 +1,4 @@
-"""Datastores: named places for data. The two built-in ones are folders of the project.
-"""
+"""Datastores: named places for data. The two built-in ones are folders of the project."""
 
 from __future__ import annotations
 
@@ -44,7 +43,12 @@ class LocalDatastore:
 
     @strict
     def upload_files(
-        self, files: Sequence[str], relative_root: str | None = None, target_path: str | None = None, overwrite: bool = False, show_progress: bool = True
+        self,
+        files: Sequence[str],
+        relative_root: str | None = None,
+        target_path: str | None = None,
+        overwrite: bool = False,
+        show_progress: bool = True,
     ) -> DataPath:
         """Copy local files in. An existing file with other bytes is kept and named unless `overwrite`.
 
@@ -53,8 +57,16 @@ class LocalDatastore:
         paths = [os.path.abspath(file) for file in files]
         for path in paths:
             if not os.path.isfile(path):
-                raise InputMissingError(f"{path!r} does not point to a file", field="files", hint="Name files; use upload() for folders.")
-        root = os.path.abspath(relative_root) if relative_root else os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+                raise InputMissingError(
+                    f"{path!r} does not point to a file", field="files", hint="Name files; use upload() for folders."
+                )
+        root = (
+            os.path.abspath(relative_root)
+            if relative_root
+            else os.path.commonpath([os.path.dirname(path) for path in paths])
+            if paths
+            else ""
+        )
         target = self.path(target_path)
         for path in paths:
             if not path.startswith(root.rstrip("/") + "/"):
@@ -69,7 +81,9 @@ class LocalDatastore:
         return target
 
     @strict
-    def upload(self, src_dir: str, target_path: str | None = None, overwrite: bool = False, show_progress: bool = True) -> DataPath:
+    def upload(
+        self, src_dir: str, target_path: str | None = None, overwrite: bool = False, show_progress: bool = True
+    ) -> DataPath:
         """Copy all files of a folder in."""
         if not os.path.isdir(src_dir):
             raise InputMissingError(f"{src_dir!r} is not a folder", field="src_dir")
@@ -140,7 +154,7 @@ class Datastore:
 
     @staticmethod
     def get(workspace: Workspace, datastore_name: str) -> LocalDatastore:
-        return Datastore(workspace, datastore_name)  # type: ignore[return-value]
+        return Datastore(workspace, datastore_name)
 
     @staticmethod
     def get_default(workspace: Workspace) -> LocalDatastore:

@@ -1,5 +1,4 @@
-"""An Experiment: a named group of runs. It exists once it has a run.
-"""
+"""An Experiment: a named group of runs. It exists once it has a run."""
 
 from __future__ import annotations
 
@@ -29,7 +28,9 @@ class Experiment:
 
     def __init__(self, workspace: Workspace, name: str) -> None:
         if not isinstance(name, str) or not re.fullmatch(r"[a-zA-Z0-9][\w\-]{0,254}", name, re.ASCII):
-            raise ValueError(f"invalid experiment name {name!r}: 1 to 255 letters, digits, '_' or '-', starting with a letter or digit")
+            raise ValueError(
+                f"invalid experiment name {name!r}: 1 to 255 letters, digits, '_' or '-', starting with a letter or digit"
+            )
         self.workspace = workspace
         self.name = name
 

@@ -1,5 +1,4 @@
-"""Misspelt keyword arguments are errors with the nearest name, by one mechanism for all of the SDK; and where a call stands.
-"""
+"""Misspelt keyword arguments are errors with the nearest name, by one mechanism for all of the SDK; and where a call stands."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 def strict(function: Callable[P, R]) -> Callable[P, R]:
     """Adds the nearest name to Python's own TypeError for an unexpected keyword."""
-    code = function.__code__  # type: ignore[attr-defined]
+    code = function.__code__
     known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
     @wraps(function)
@@ -28,7 +27,9 @@ def strict(function: Callable[P, R]) -> Callable[P, R]:
             if name not in known:
                 close = nearest(name, [choice for choice in known if choice not in ("self", "cls")])
                 owner = function.__qualname__.removesuffix(".__init__")
-                raise TypeError(f"{owner}() got an unexpected keyword argument {name!r}" + (f"; did you mean {close!r}?" if close else ""))
+                raise TypeError(
+                    f"{owner}() got an unexpected keyword argument {name!r}" + (f"; did you mean {close!r}?" if close else "")
+                )
         return function(*args, **kwargs)
 
     return checked

@@ -28,7 +28,8 @@ class Watch:
         self.cacheable = True
         self.active = False
         self._prefixes = tuple(
-            {os.path.realpath(path) + os.sep for path in (sys.prefix, sys.base_prefix, "/proc", "/sys", "/dev")} | {_PACKAGE + os.sep}
+            {os.path.realpath(path) + os.sep for path in (sys.prefix, sys.base_prefix, "/proc", "/sys", "/dev")}
+            | {_PACKAGE + os.sep}
         )
 
     def note(self, kind: str, path: object) -> None:
@@ -52,11 +53,21 @@ class Watch:
             return
         if event == "open":
             mode, flags = arguments[1], arguments[2]
-            if not (isinstance(mode, str) and any(letter in mode for letter in "wax+")) and not (isinstance(flags, int) and flags & 3):
+            if not (isinstance(mode, str) and any(letter in mode for letter in "wax+")) and not (
+                isinstance(flags, int) and flags & 3
+            ):
                 self.note("file", arguments[0])
         elif event in ("os.listdir", "os.scandir"):
             self.note("folder", arguments[0] if arguments[0] is not None else ".")
-        elif event in ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.posix_spawn", "os.system", "os.exec", "os.fork"):
+        elif event in (
+            "socket.connect",
+            "socket.getaddrinfo",
+            "subprocess.Popen",
+            "os.posix_spawn",
+            "os.system",
+            "os.exec",
+            "os.fork",
+        ):
             self.cacheable = False
 
     def install(self) -> None:
@@ -140,7 +151,9 @@ def _load(path: str, shown: str, root: str, watch: Watch, document: dict[str, An
         for variable, value in found:
             if id(value) not in seen:
                 seen.add(id(value))
-                document["pipelines"].append(wire.dump(value.to_spec(variable if len(found) > 1 or variable not in ("pipeline", "pipeline1") else name)))
+                document["pipelines"].append(
+                    wire.dump(value.to_spec(variable if len(found) > 1 or variable not in ("pipeline", "pipeline1") else name))
+                )
     except (Exception, SystemExit) as error:
         watch.active = False
         document["errors"].append(_described(error, path, shown))

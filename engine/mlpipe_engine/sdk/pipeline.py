@@ -1,5 +1,4 @@
-"""A Pipeline: steps and everything they need, frozen into a spec. Building it starts nothing.
-"""
+"""A Pipeline: steps and everything they need, frozen into a spec. Building it starts nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +36,7 @@ class StepSequence:
                     step.run_after(earlier)
             before = current
 
-    def __iter__(self) -> Iterable[Step]:  # type: ignore[override]
+    def __iter__(self) -> Iterable[Step]:
         return iter(_flat(self.steps))
 
 
@@ -95,11 +94,15 @@ class Pipeline:
         path = os.path.normpath(os.path.join(self.workspace.root, step.source_directory, step.script))
         folder = os.path.normpath(os.path.join(self.workspace.root, step.source_directory))
         if not path.startswith(folder + os.sep):
-            raise ScriptNotFoundError(f"Step [{step.name}]: script {step.script} lies outside its source directory {folder}", where=step.where)
+            raise ScriptNotFoundError(
+                f"Step [{step.name}]: script {step.script} lies outside its source directory {folder}", where=step.where
+            )
         if not os.path.isfile(path):
             from mlpipe_engine.errors import nearest
 
-            close = nearest(os.path.basename(path), os.listdir(os.path.dirname(path)) if os.path.isdir(os.path.dirname(path)) else [])
+            close = nearest(
+                os.path.basename(path), os.listdir(os.path.dirname(path)) if os.path.isdir(os.path.dirname(path)) else []
+            )
             raise ScriptNotFoundError(
                 f"Step [{step.name}]: script not found at: {path}" + (f"; did you mean {close!r}?" if close else ""), where=step.where,
                 hint="script_name is relative to source_directory, which is relative to the project folder.",

@@ -1,5 +1,4 @@
-"""Runs as a script sees them: status, steps, logs, metrics, outputs. Everything is asked of the engine when it is needed.
-"""
+"""Runs as a script sees them: status, steps, logs, metrics, outputs. Everything is asked of the engine when it is needed."""
 
 from __future__ import annotations
 
@@ -72,7 +71,9 @@ class PipelineRun:
         return "Interrupted" if self._engine.is_interrupted(record) else _RUN_WORDS[record.state]
 
     @strict
-    def wait_for_completion(self, show_output: bool = True, timeout_seconds: float = sys.maxsize, raise_on_error: bool = True) -> str:
+    def wait_for_completion(
+        self, show_output: bool = True, timeout_seconds: float = sys.maxsize, raise_on_error: bool = True
+    ) -> str:
         """Wait for the end; returns the status. Raises RunFailedError when it failed, TimeoutError.
 
         Ctrl-C ends the waiting, not the run.
@@ -83,7 +84,10 @@ class PipelineRun:
         try:
             record = self._engine.follow(self.id, _printer if show_output else _silent, deadline=deadline)
         except KeyboardInterrupt:
-            print(f"\nThe run goes on. Follow it with `mlpipe-tui attach {self.number}`, stop it with `mlpipe-tui cancel {self.number}`.", file=sys.stderr)
+            print(
+                f"\nThe run goes on. Follow it with `mlpipe-tui attach {self.number}`, stop it with `mlpipe-tui cancel {self.number}`.",
+                file=sys.stderr,
+            )
             raise
         if record.state not in FINAL and not self._engine.is_interrupted(record):
             raise TimeoutError(f"run {record.number} is still {record.state} after {timeout_seconds} s; it goes on")
@@ -114,7 +118,9 @@ class PipelineRun:
                     return OutputData(self, step.name, output.name)
         raise RunNotFoundError(f"run {self.number} has no pipeline output {pipeline_output_name!r}")
 
-    def get_metrics(self, name: str | None = None, recursive: bool = False, run_type: object = None, populate: bool = False) -> dict[str, object]:
+    def get_metrics(
+        self, name: str | None = None, recursive: bool = False, run_type: object = None, populate: bool = False
+    ) -> dict[str, object]:
         """Metrics of the run itself; with `recursive` of its steps too."""
         return _Metrics.collect(self._engine.metrics(self.id, None if recursive else ""), name)
 
@@ -207,7 +213,9 @@ class StepRun:
     def get_details_with_logs(self) -> dict[str, object]:
         return self.get_details() | {"logFiles": {"stdout.log": self.get_stdout_log(), "stderr.log": self.get_stderr_log()}}
 
-    def get_metrics(self, name: str | None = None, recursive: bool = False, run_type: object = None, populate: bool = False) -> dict[str, object]:
+    def get_metrics(
+        self, name: str | None = None, recursive: bool = False, run_type: object = None, populate: bool = False
+    ) -> dict[str, object]:
         return _Metrics.collect(self._engine.metrics(self.pipeline_run.id, self.name), name)
 
     def get_file_names(self) -> list[str]:
@@ -218,10 +226,16 @@ class StepRun:
         shutil.copyfile(self._engine.file_path(self.pipeline_run.id, self.name, name), target)
         return target
 
-    def wait_for_completion(self, show_output: bool = True, timeout_seconds: float = sys.maxsize, raise_on_error: bool = True) -> str:
+    def wait_for_completion(
+        self, show_output: bool = True, timeout_seconds: float = sys.maxsize, raise_on_error: bool = True
+    ) -> str:
         """Wait for this step alone."""
         deadline = time.monotonic() + min(timeout_seconds, 1e9)
-        while self.record.state not in FINAL and time.monotonic() < deadline and not self._engine.is_interrupted(self.pipeline_run.record):
+        while (
+            self.record.state not in FINAL
+            and time.monotonic() < deadline
+            and not self._engine.is_interrupted(self.pipeline_run.record)
+        ):
             time.sleep(0.05)
         if raise_on_error and self.record.state is State.FAILED:
             raise RunFailedError(f"step {self.name} failed: {self.record.error or self.record.exit}")
@@ -276,4 +290,6 @@ def _printer(event: Event) -> None:
         case StepChanged(state=State.RUNNING):
             print(f"  {clean(event.step)}: running")
         case RunFinished():
-            print(f"PipelineRun {event.number}: {_RUN_WORDS[event.state]}; {event.executed} ran, {event.reused} reused, {event.seconds:.1f} s")
+            print(
+                f"PipelineRun {event.number}: {_RUN_WORDS[event.state]}; {event.executed} ran, {event.reused} reused, {event.seconds:.1f} s"
+            )

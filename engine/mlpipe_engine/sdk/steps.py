@@ -1,5 +1,4 @@
-"""Steps: one Python script or one command each, with what goes in and what comes out. Building one reads nothing from disk.
-"""
+"""Steps: one Python script or one command each, with what goes in and what comes out. Building one reads nothing from disk."""
 
 from __future__ import annotations
 
@@ -12,7 +11,18 @@ from typing import Literal, cast
 
 from mlpipe_engine.config.project import size_bytes
 from mlpipe_engine.model.spec import (
-    InputRef, InputSpec, LiteralRef, OutputRef, ParameterRef, Part, PathSource, Resources, StepOutputSource, StepSpec, Text, Word,
+    InputRef,
+    InputSpec,
+    LiteralRef,
+    OutputRef,
+    ParameterRef,
+    Part,
+    PathSource,
+    Resources,
+    StepOutputSource,
+    StepSpec,
+    Text,
+    Word,
 )  # fmt: skip
 from mlpipe_engine.sdk.dataset import DatasetConsumptionConfig, FileDataset, derived_name
 from mlpipe_engine.sdk.keywords import caller, strict
@@ -116,7 +126,9 @@ class Step:
         if isinstance(item, OutputInput):
             producer = item.output.producer
             if producer is None:
-                raise ValueError(f"Step [{self.name}]: input {item.name!r} is an output of no step; list it in some step's outputs")
+                raise ValueError(
+                    f"Step [{self.name}]: input {item.name!r} is an output of no step; list it in some step's outputs"
+                )
             source = StepOutputSource(producer.name, item.output.spec().name)
             return InputSpec(name=item.name, source=source, mode=item.mode, path_on_compute=item.path_on_compute)
         assert isinstance(item.source, PathSource)
@@ -126,7 +138,9 @@ class Step:
         if isinstance(item, OutputInput):
             item = item.output
         if not isinstance(item, Output):
-            raise ValueError(f"Step [{self.name}]: {_kind(item)} cannot be an output; expected PipelineData or OutputFileDatasetConfig")
+            raise ValueError(
+                f"Step [{self.name}]: {_kind(item)} cannot be an output; expected PipelineData or OutputFileDatasetConfig"
+            )
         if item.producer is not None and item.producer is not self:
             raise ValueError(f"Step [{self.name}]: {item.name} is already an output of step [{item.producer.name}]")
         if isinstance(item, OutputFileDatasetConfig):
@@ -160,7 +174,9 @@ class Step:
             return InputSpec(name=derived_name(str(item)), source=PathSource((str(item),)))
         if isinstance(item, FileDataset):
             raise ValueError(f"Step [{self.name}]: a dataset needs a name as input: use dataset.as_named_input('name')")
-        raise ValueError(f"Step [{self.name}]: {_kind(item)} cannot be an input; expected a named dataset, PipelineData or a pathlib.Path")
+        raise ValueError(
+            f"Step [{self.name}]: {_kind(item)} cannot be an input; expected a named dataset, PipelineData or a pathlib.Path"
+        )
 
     def _word(self, item: object) -> Word:
         if isinstance(item, str) and "$AZUREML_DATAREFERENCE_" in item:
@@ -180,7 +196,9 @@ class Step:
             elif piece in self.inputs:
                 parts.append(InputRef(piece))
             else:
-                raise ValueError(f"Step [{self.name}]: the argument {text!r} uses {piece!r}, which is neither an input nor an output of the step")
+                raise ValueError(
+                    f"Step [{self.name}]: the argument {text!r} uses {piece!r}, which is neither an input nor an output of the step"
+                )
         return tuple(parts)
 
     def _part(self, item: object) -> Part:

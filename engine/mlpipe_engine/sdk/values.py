@@ -1,5 +1,4 @@
-"""What steps pass to each other, and what a person sets when submitting: PipelineData, output configs, parameters.
-"""
+"""What steps pass to each other, and what a person sets when submitting: PipelineData, output configs, parameters."""
 
 from __future__ import annotations
 
@@ -31,7 +30,9 @@ class Output:
     def as_mount(self) -> OutputInput:
         return OutputInput(self, self.name)
 
-    def as_download(self, input_name: str | None = None, path_on_compute: str | None = None, overwrite: bool | None = None) -> OutputInput:
+    def as_download(
+        self, input_name: str | None = None, path_on_compute: str | None = None, overwrite: bool | None = None
+    ) -> OutputInput:
         return OutputInput(self, input_name or self.name, "download", path_on_compute)
 
     def __str__(self) -> str:
@@ -78,7 +79,9 @@ class PipelineData(Output):
         allow_missing: bool = False,
     ) -> None:  # fmt: skip
         if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
-            raise ValueError(f"PipelineData name: [{name}] is not a valid, as it may contain only letters, digits, and underscores.")
+            raise ValueError(
+                f"PipelineData name: [{name}] is not a valid, as it may contain only letters, digits, and underscores."
+            )
         if output_mode not in ("mount", "upload", "hdfs"):
             raise ValueError(f"Invalid output mode [{output_mode}]; expected mount or upload")
         super().__init__(name)
@@ -107,7 +110,11 @@ class OutputFileDatasetConfig(Output):
 
     @strict
     def __init__(
-        self, name: str | None = None, destination: tuple[LocalDatastore, str] | None = None, source: str | None = None, partition_format: str | None = None
+        self,
+        name: str | None = None,
+        destination: tuple[LocalDatastore, str] | None = None,
+        source: str | None = None,
+        partition_format: str | None = None,
     ) -> None:
         if name is not None and not re.fullmatch(r"[a-zA-Z_]+[a-zA-Z0-9_]*", name):
             raise ValueError(f"invalid output name {name!r}: letters, digits and '_', not starting with a digit")
@@ -134,7 +141,9 @@ class OutputFileDatasetConfig(Output):
     def as_mount(self, disable_metadata_cache: bool = False) -> OutputFileDatasetConfig:  # type: ignore[override]
         return self._changed(mode="mount")
 
-    def register_on_complete(self, name: str, description: str | None = None, tags: dict[str, str] | None = None) -> OutputFileDatasetConfig:
+    def register_on_complete(
+        self, name: str, description: str | None = None, tags: dict[str, str] | None = None
+    ) -> OutputFileDatasetConfig:
         return self._changed(register_name=name)
 
     def _changed(self, **changes: object) -> OutputFileDatasetConfig:
@@ -182,7 +191,9 @@ def _json(value: object, name: str) -> Json:
         return value
     if isinstance(value, list | tuple):
         return tuple(_json(member, name) for member in value)
-    raise TypeError(f"parameter {name!r}: a {type(value).__name__} cannot be a parameter; expected text, number, bool, None or a list of them")
+    raise TypeError(
+        f"parameter {name!r}: a {type(value).__name__} cannot be a parameter; expected text, number, bool, None or a list of them"
+    )
 
 
 def _inferred(default: object) -> ParameterType:

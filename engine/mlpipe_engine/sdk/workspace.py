@@ -1,5 +1,4 @@
-"""A Workspace: one project folder, seen from a script or a notebook.
-"""
+"""A Workspace: one project folder, seen from a script or a notebook."""
 
 from __future__ import annotations
 
@@ -61,7 +60,13 @@ class Workspace:
 
     @classmethod
     @strict
-    def from_config(cls, path: str | os.PathLike[str] | None = None, auth: object = None, _logger: object = None, _file_name: str | None = None) -> Workspace:
+    def from_config(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        auth: object = None,
+        _logger: object = None,
+        _file_name: str | None = None,
+    ) -> Workspace:
         """The nearest project upward from `path` (a folder or the file itself) or from the current folder.
 
         An Azure `.azureml/config.json` beside the project lends its workspace name and nothing else. Raises ProjectNotFoundError, ConfigError.
@@ -141,7 +146,13 @@ class Workspace:
         return PipelineRun(self, self.engine.find_run(run_id).id)
 
     def get_details(self) -> dict[str, object]:
-        return {"id": self.root, "name": self.name, "workspaceid": self.root, "location": "local", "datastores": list(self.datastores)}
+        return {
+            "id": self.root,
+            "name": self.name,
+            "workspaceid": self.root,
+            "location": "local",
+            "datastores": list(self.datastores),
+        }
 
     def __repr__(self) -> str:
         return f"Workspace(name={self.name!r}, root={self.root!r})"

@@ -1,2 +1,1 @@
-"""Source directories: what belongs to them, frozen copies, and which of their files a step used.
-"""
+"""Source directories: what belongs to them, frozen copies, and which of their files a step used."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 
 def can_trace(directory: str) -> str:
-    """"" when read, mmap, copy_file_range and exec are all seen below `directory`; else a sentence naming what is not."""
+    """ "" when read, mmap, copy_file_range and exec are all seen below `directory`; else a sentence naming what is not."""
     try:
         with tempfile.TemporaryDirectory(dir=directory, prefix="canary-") as folder:
             missed = [name for name, use in _USES.items() if not _seen(os.path.join(folder, name), use)]

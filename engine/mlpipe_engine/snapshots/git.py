@@ -40,7 +40,12 @@ def _git(directory: str, *words: str, limit: int = 1 << 16) -> bytes | None:
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:
         done = subprocess.run(
-            ["git", "-C", directory, *words], capture_output=True, timeout=20, env=environment, stdin=subprocess.DEVNULL, check=False
+            ["git", "-C", directory, *words],
+            capture_output=True,
+            timeout=20,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -113,7 +113,9 @@ def _parse_line(line: bytes, where: str) -> tuple[Pattern | None, str]:
     if segments is None:
         return None, "a pattern that can never match (open bracket or backslash at its end)"
     plain = segments[0] if base_name_only else None
-    literal = bytes(t for t in plain if isinstance(t, int)) if plain and all(isinstance(t, int) and t < 256 for t in plain) else None
+    literal = (
+        bytes(t for t in plain if isinstance(t, int)) if plain and all(isinstance(t, int) and t < 256 for t in plain) else None
+    )
     return Pattern(segments, negated, folders_only, base_name_only, literal, where, text), ""
 
 

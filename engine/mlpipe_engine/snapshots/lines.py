@@ -1,5 +1,4 @@
-"""How many lines were added and removed between two texts.
-"""
+"""How many lines were added and removed between two texts."""
 
 from __future__ import annotations
 

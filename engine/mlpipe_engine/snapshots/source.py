@@ -48,7 +48,10 @@ class SourceSnapshots:
     def scan(self, directory: str) -> Tree:
         """Raises SnapshotError."""
         if not os.path.isdir(directory):
-            raise SnapshotError(f"the source directory {directory} does not exist", hint="Correct source_directory; it is relative to the project folder.")
+            raise SnapshotError(
+                f"the source directory {directory} does not exist",
+                hint="Correct source_directory; it is relative to the project folder.",
+            )
         rules = ProjectIgnore(self._root, directory)
         tree = scan_tree(directory, ignore=rules, cache=self._cache)
         self.warnings.extend(warning for warning in rules.warnings if warning not in self.warnings)
@@ -108,7 +111,9 @@ class SourceSnapshots:
         found, _ = copy_while_hashing(source, temporary, 0o444)
         if found != digest:
             os.unlink(temporary)
-            raise SnapshotError(f"changed while being read: {source}", hint="Let the program that writes it finish, then run again.")
+            raise SnapshotError(
+                f"changed while being read: {source}", hint="Let the program that writes it finish, then run again."
+            )
         os.replace(temporary, place)
 
     def lay_out(self, tree: Tree, destination: str) -> None:
@@ -125,7 +130,9 @@ class SourceSnapshots:
                 else:
                     staged[entry.path] = self._lay_out_file(entry.digest, place, 0o755 if entry.kind == "x" else 0o644)
         except FileNotFoundError as error:
-            raise StagingError(f"a file of the snapshot is missing in the store: {error.filename}", hint="Run `mlpipe-tui doctor`.") from error
+            raise StagingError(
+                f"a file of the snapshot is missing in the store: {error.filename}", hint="Run `mlpipe-tui doctor`."
+            ) from error
         except OSError as error:
             raise FilesystemError.of(error, "copy the source to", destination) from error
         self._staged[destination] = staged
@@ -171,5 +178,3 @@ class SourceSnapshots:
 
     def _tree_path(self, digest: str) -> str:
         return f"{self._store}/trees/{digest.partition(':')[2]}"
-
-

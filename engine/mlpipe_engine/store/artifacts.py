@@ -199,7 +199,9 @@ class ArtifactStore:
 
 def require_whole(verdict: Verdict, digest: str) -> None:
     if not verdict.whole:
-        raise ArtifactCorruptedError(f"the stored output {digest[:15]} is damaged: {verdict.problem}", hint="Run the pipeline again.")
+        raise ArtifactCorruptedError(
+            f"the stored output {digest[:15]} is damaged: {verdict.problem}", hint="Run the pipeline again."
+        )
 
 
 def _stats(path: str) -> list[tuple[str, os.stat_result]]:
@@ -223,7 +225,8 @@ def _stats(path: str) -> list[tuple[str, os.stat_result]]:
 def _signature(found: list[tuple[str, os.stat_result]]) -> str:
     """A single file is written out; a folder is the digest of its lines."""
     lines = sorted(
-        f"{i.st_ino} {i.st_ctime_ns} {i.st_mtime_ns} {i.st_size if not st.S_ISDIR(i.st_mode) else 0} {i.st_mode:o} {path}" for path, i in found
+        f"{i.st_ino} {i.st_ctime_ns} {i.st_mtime_ns} {i.st_size if not st.S_ISDIR(i.st_mode) else 0} {i.st_mode:o} {path}"
+        for path, i in found
     )
     if len(lines) == 1:
         return lines[0]

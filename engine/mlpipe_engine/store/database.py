@@ -57,20 +57,20 @@ class Database:
         return database
 
     def _ensure_schema(self, path: str) -> None:
-        version = self.query("PRAGMA user_version")[0][0]
+        version = self._number("PRAGMA user_version")
         if version > VERSION:
             raise StoreTooNewError(path, version, VERSION)
         if version == VERSION or self.read_only:
             return
         with self._locked():
-            if self.query("PRAGMA user_version")[0][0] == VERSION:
+            if self._number("PRAGMA user_version") == VERSION:
                 return
             from mlpipe_engine.store.schema import migrate
 
             self._connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             migrate(self._connection)
 
-    def query(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]] | list[tuple[int, ...]]:
+    def query(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
         """All rows; keeps no transaction open."""
         try:
             return self._connection.execute(sql, values).fetchall()
@@ -96,7 +96,10 @@ class Database:
 
     def changes_seen(self) -> int:
         """A number that moves when another connection committed something."""
-        return int(self.query("PRAGMA data_version")[0][0])  # type: ignore[call-overload]
+        return self._number("PRAGMA data_version")
+
+    def _number(self, sql: str) -> int:
+        return int(str(self.query(sql)[0][0]))
 
     def close(self) -> None:
         with suppress(sqlite3.Error):
@@ -167,9 +170,13 @@ def translated(error: sqlite3.DatabaseError, path: str) -> Exception:
     """Foreign errors end here: disk trouble is the machine's, a malformed file is the store's."""
     text = str(error)
     if "disk is full" in text or "database or disk is full" in text:
-        return FilesystemError(f"cannot write {path}: No space left on device", hint="Free some disk space, then run the same command again.")
+        return FilesystemError(
+            f"cannot write {path}: No space left on device", hint="Free some disk space, then run the same command again."
+        )
     if "readonly" in text:
-        return FilesystemError(f"cannot write {path}: the project is read-only for this user", hint="Change the owner or the mode of .mlpipe.")
+        return FilesystemError(
+            f"cannot write {path}: the project is read-only for this user", hint="Change the owner or the mode of .mlpipe."
+        )
     if "disk I/O error" in text or "unable to open" in text:
         return FilesystemError(f"cannot use {path}: {text}", hint="Check the disk and the permissions of .mlpipe.")
     if "malformed" in text or "not a database" in text or "corrupt" in text:

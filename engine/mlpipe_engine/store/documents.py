@@ -1,5 +1,4 @@
-"""Stored texts: compressed, written once under their digest; and the small encodings of columns.
-"""
+"""Stored texts: compressed, written once under their digest; and the small encodings of columns."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Results that may be reused, what past executions took, metrics, artifacts' rows and small caches.
-"""
+"""Results that may be reused, what past executions took, metrics, artifacts' rows and small caches."""
 
 from __future__ import annotations
 
@@ -34,7 +33,9 @@ class ResultQueries:
         rows = self._db.query(f"SELECT {_COLUMNS} {_FROM} WHERE res.id = ?", (result_id,))
         return _result(rows[0]) if rows else None
 
-    def last_of_step(self, pipeline: str, step: str, before_run: int | None = None) -> tuple[int, str, str, str, int | None] | None:
+    def last_of_step(
+        self, pipeline: str, step: str, before_run: int | None = None
+    ) -> tuple[int, str, str, str, int | None] | None:
         """(run number, state, exit or error, manifest, result id) of the newest final step run that has a manifest and no better one above.
 
         A result that was used last (made or reused) wins over a later failure, so that causes compare with what was good.
@@ -68,7 +69,10 @@ class ResultQueries:
         return {step: median(values) for step, values in taken.items()}
 
     def metrics(self, run: int, step: str | None) -> tuple[MetricRecord, ...]:
-        sql = "SELECT r.id, m.step, m.name, m.kind, m.value, m.step_number, m.id, m.time, m.origin FROM metrics m JOIN runs r ON r.number = m.run WHERE m.run = ?"
+        sql = (
+            "SELECT r.id, m.step, m.name, m.kind, m.value, m.step_number, m.id, m.time, m.origin"
+            " FROM metrics m JOIN runs r ON r.number = m.run WHERE m.run = ?"
+        )
         values: tuple[object, ...] = (run,)
         if step is not None:
             sql += " AND m.step = ?"
@@ -85,7 +89,9 @@ class ResultQueries:
         if not rows:
             return None
         row = rows[0]
-        return ArtifactRecord(digest=str(row[0]), kind=str(row[1]), size_bytes=int(str(row[2])), file_count=int(str(row[3]))), str(row[4])
+        return ArtifactRecord(
+            digest=str(row[0]), kind=str(row[1]), size_bytes=int(str(row[2])), file_count=int(str(row[3]))
+        ), str(row[4])
 
     def run_place(self, number: int) -> str | None:
         """The experiment a run belongs to: its folder."""
@@ -153,7 +159,9 @@ def copy_metrics(db: sqlite3.Connection, from_run: int, to_run: int, step: str) 
 
 
 def insert_files(db: sqlite3.Connection, run: int, step: str, files: Iterable[tuple[str, str]]) -> None:
-    db.executemany("INSERT OR REPLACE INTO files (run, step, name, path) VALUES (?, ?, ?, ?)", [(run, step, *item) for item in files])
+    db.executemany(
+        "INSERT OR REPLACE INTO files (run, step, name, path) VALUES (?, ?, ?, ?)", [(run, step, *item) for item in files]
+    )
 
 
 def insert_model(db: sqlite3.Connection, run: int, step: str, name: str, path: str, tags: object, now: str) -> int:
@@ -172,7 +180,8 @@ def put_cached(db: sqlite3.Connection, key: str, body: str) -> None:
 
 def put_stat_rows(db: sqlite3.Connection, rows: Iterable[tuple[object, ...]]) -> None:
     db.executemany(
-        "INSERT OR REPLACE INTO stat_cache (path, dev, ino, ctime_ns, mtime_ns, size, digest, cached_at_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows
+        "INSERT OR REPLACE INTO stat_cache (path, dev, ino, ctime_ns, mtime_ns, size, digest, cached_at_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        rows,
     )
 
 

@@ -79,7 +79,9 @@ class RunQueries:
                 return _run(rows[0])
             if rows:
                 numbers = ", ".join(str(row[1]) for row in rows)
-                raise RunNotFoundError(f"the run id {text} is not unique: runs {numbers} ...", hint="Give more digits, or the number.")
+                raise RunNotFoundError(
+                    f"the run id {text} is not unique: runs {numbers} ...", hint="Give more digits, or the number."
+                )
         last = self.recent(1)
         known = f"numbers go from 1 to {last[0].number}" if last else "this project has no run yet"
         raise RunNotFoundError(f"there is no run {text!r}; {known}", hint=hint)
@@ -256,5 +258,3 @@ def _int(value: object) -> int | None:
 
 def _float(value: object) -> float | None:
     return None if value is None else float(str(value))
-
-

@@ -1,5 +1,4 @@
-"""The process of a detached run: python -m mlpipe_engine.runner ROOT RUN LOCK_FD. Started by `engine`, watched by nobody.
-"""
+"""The process of a detached run: python -m mlpipe_engine.cli.host ROOT RUN LOCK_FD. Started by `engine`, for nobody to type."""
 
 from __future__ import annotations
 

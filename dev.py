@@ -1,0 +1,213 @@
+"""Set-up and chores of the project: python3 dev.py demo | test | lint | check | gates | lock. Standard library only.
+
+The first call makes .venv inside the clone from requirements.lock (with hashes); later calls fetch nothing. Needs no root, no
+compiler and no make. $PYTHON chooses the interpreter, else the first of python3.14 ... python3.11 that works is taken.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+VENV = os.path.join(HERE, ".venv")
+CACHE = os.path.join(HERE, ".cache")
+LOCK = os.path.join(HERE, "requirements.lock")
+STAMP = os.path.join(VENV, ".stamp")
+PYTHON = os.path.join(VENV, "bin", "python")
+
+# name of a `needs` marker -> (program to look for, Debian packages)
+SYSTEM = {
+    "git": ("git", "git"),
+    "tmux": ("tmux", "tmux"),
+    "strace": ("strace", "strace"),
+    "unshare": ("unshare", "util-linux"),
+}
+
+
+def main(words):
+    chores = {"demo": demo, "test": test, "lint": lint, "check": check, "gates": gates, "lock": lock, "venv": lambda _: 0}
+    if not words or words[0] not in chores:
+        print("usage: python3 dev.py " + "|".join(chores))
+        return 2
+    if words[0] != "lock":
+        make_environment()
+    return chores[words[0]](words[1:])
+
+
+def demo(words):
+    """Run the sample pipeline: twice it runs everything once and then nothing."""
+    project = os.path.join(HERE, "sample_project")
+    say("running the sample project: flights out of New York, will they arrive late?")
+    code = call([os.path.join(VENV, "bin", "mlpipe-tui"), "-C", project, "run", "flights", *words])
+    if code == 0:
+        say("next: run it again; then edit sample_project/src/models.py and run it once more")
+    return code
+
+
+def test(words):
+    if os.environ.get("CI") == "true":
+        install_system_packages()
+    return call([PYTHON, "-m", "pytest", "-n", "2", "--dist", "worksteal", *words])
+
+
+def lint(words):
+    steps = [
+        ["ruff", "format", "--check", "--quiet", "."],
+        ["ruff", "check", "--quiet", "."],
+        ["mypy", "--cache-dir", os.path.join(CACHE, "mypy")],
+        ["lint-imports", "--cache-dir", os.path.join(CACHE, "import-linter")],
+    ]
+    for step in steps:
+        code = call([os.path.join(VENV, "bin", step[0]), *step[1:]])
+        if code:
+            return fail("%s found something" % step[0], code)
+    say("lint: clean")
+    return 0
+
+
+def check(words):
+    return lint([]) or test(words)
+
+
+def gates(words):
+    return call([PYTHON, os.path.join(HERE, "tests", "gates.py"), *words])
+
+
+def lock(words):
+    """Resolve anew. Needs uv; the only chore that changes requirements.lock."""
+    uv = shutil.which("uv") or os.path.join(VENV, "bin", "uv")
+    command = [
+        uv,
+        "pip",
+        "compile",
+        "--universal",
+        "--generate-hashes",
+        "--python-version",
+        "3.11",
+        "--no-emit-index-url",
+        "--no-emit-find-links",
+    ]
+    command += [
+        "--extra",
+        "sample",
+        "--group",
+        "dev",
+        "--quiet",
+        "--custom-compile-command",
+        "python3 dev.py lock",
+        "-o",
+        LOCK,
+        "pyproject.toml",
+    ]
+    return call(command)
+
+
+def make_environment():
+    """Idempotent: nothing is resolved or fetched when lock, project file and interpreter are those of last time."""
+    interpreter = os.environ.get("PYTHON") or None
+    wanted = fingerprint()
+    if os.path.exists(STAMP) and os.path.exists(PYTHON):
+        with open(STAMP) as file:
+            kept = file.read().split("\n")
+        if kept[0] == wanted and (interpreter is None or kept[1:2] == [shutil.which(interpreter) or interpreter]):
+            return
+    interpreter = find_interpreter(interpreter)
+    say("making .venv with %s (once)" % interpreter)
+    if os.path.exists(VENV):
+        shutil.rmtree(VENV)
+    uv = shutil.which("uv")
+    if uv:
+        must([uv, "venv", "--quiet", "--python", interpreter, VENV])
+        must([uv, "pip", "install", "--quiet", "--python", PYTHON, "--require-hashes", "-r", LOCK])
+        must([uv, "pip", "install", "--quiet", "--python", PYTHON, "--no-deps", "--no-build-isolation", "-e", HERE])
+    else:
+        must([interpreter, "-m", "venv", VENV])
+        pip = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        must([*pip, "--require-hashes", "-r", LOCK])
+        must([*pip, "--no-deps", "--no-build-isolation", "-e", HERE])
+    with open(STAMP, "w") as file:
+        file.write("%s\n%s\n" % (wanted, interpreter))
+
+
+def fingerprint():
+    found = hashlib.sha256(HERE.encode("utf-8", "surrogateescape"))
+    for name in ("requirements.lock", "pyproject.toml"):
+        with open(os.path.join(HERE, name), "rb") as file:
+            found.update(file.read())
+    return found.hexdigest()
+
+
+def find_interpreter(wanted):
+    names = [wanted] if wanted else ["python3.14", "python3.13", "python3.12", "python3.11", "python3"]
+    for name in names:
+        path = shutil.which(name)
+        if path and works(path):
+            return path
+    sys.exit("dev.py: found no Python 3.11 or newer (looked for %s); install one, or name it in $PYTHON" % ", ".join(names))
+
+
+def works(path):
+    """It starts (a shim may not), is new enough, and can make virtual environments."""
+    question = "import sys, venv, ensurepip, sqlite3, ctypes; sys.exit(sys.version_info < (3, 11))"
+    try:
+        return subprocess.call([path, "-c", question], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+    except OSError:
+        return False
+
+
+def install_system_packages():
+    """Only on a machine that is there for tests: what they need and a fresh machine lacks."""
+    missing = sorted({package for program, package in SYSTEM.values() if not shutil.which(program)})
+    if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
+        return
+    environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    quiet = {"stdout": subprocess.DEVNULL, "env": environment}
+    subprocess.call(["apt-get", "update", "-qq"], **quiet)
+    subprocess.call(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], **quiet)
+
+
+def environment():
+    """Everything that is written stays inside the clone."""
+    values = dict(os.environ)
+    values["PATH"] = os.path.join(VENV, "bin") + os.pathsep + values.get("PATH", os.defpath)
+    values["VIRTUAL_ENV"] = VENV
+    values.update(
+        PIP_CACHE_DIR=os.path.join(CACHE, "pip"),
+        UV_CACHE_DIR=os.path.join(CACHE, "uv"),
+        RUFF_CACHE_DIR=os.path.join(CACHE, "ruff"),
+        HYPOTHESIS_STORAGE_DIRECTORY=os.path.join(CACHE, "hypothesis"),
+        PYTHONPYCACHEPREFIX=os.path.join(CACHE, "pycache"),
+    )
+    values.pop("PYTHONHOME", None)
+    values.pop("PYTHONDONTWRITEBYTECODE", None)
+    return values
+
+
+def call(command):
+    try:
+        return subprocess.call(command, cwd=HERE, env=environment())
+    except OSError as error:
+        return fail("cannot start %s: %s" % (command[0], error.strerror), 127)
+    except KeyboardInterrupt:
+        return 130
+
+
+def must(command):
+    code = call(command)
+    if code:
+        sys.exit(fail("%s failed; nothing was left half-made, the next call starts again" % " ".join(command[:4]), code))
+
+
+def fail(text, code):
+    print("dev.py: " + text, file=sys.stderr)
+    return code
+
+
+def say(text):
+    print("dev.py: " + text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
