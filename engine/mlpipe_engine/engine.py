@@ -438,7 +438,8 @@ class Engine:
         """The folder of a step's execution: of the run that made the result, where it was reused."""
         record = self.find_step(run_id, step)
         run = self._runs().get(record.reused_from or run_id)
-        return os.path.join(self.state_dir, "runs", run.experiment, str(run.number), step)
+        made_by = results.ResultQueries(self._reading()).get(record.result_id) if record.result_id is not None else None
+        return os.path.join(self.state_dir, "runs", run.experiment, str(run.number), made_by.step if made_by else step)
 
     def log_path(self, run_id: str, step: str, stream: str) -> str:
         return os.path.join(self.step_dir(run_id, step), "logs", f"{stream}.log")

@@ -94,6 +94,7 @@ def step_document(step: StepRecord) -> dict[str, object]:
         "fingerprint": step.fingerprint or None, "reused_from": step.reused_from, "started_at": step.started_at,
         "finished_at": step.finished_at, "duration_seconds": step.seconds, "expected_seconds": step.expected_seconds, "exit": step.exit or None,
         "error": step.error or None, "cpu_seconds": step.cpu_seconds, "peak_memory_bytes": step.peak_memory_bytes, "outputs": dict(step.outputs),
+        "tags": dict(step.tags),
     }  # fmt: skip
 
 

@@ -27,13 +27,13 @@ class Cause:
     """The upstream step whose change this comes from, where there is one."""
 
     def __str__(self) -> str:
-        text = self.subject
+        if self.kind == "input" and self.root:
+            return f"input {self.subject}, because step {self.root} ran: {self.detail}"
+        text = f"input {self.subject}" if self.kind == "input" else self.subject
         if self.before or self.after:
             text += f" {self.before or 'nothing'} -> {self.after or 'nothing'}"
         if self.detail:
             text += f" {self.detail}"
-        if self.root:
-            text += f" (from step {self.root})"
         return text
 
 

@@ -69,6 +69,8 @@ class StepRecord:
     outputs: tuple[tuple[str, str], ...] = ()
     """(output name, artifact digest)."""
     expected_seconds: float | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    """What the step's script tagged itself with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

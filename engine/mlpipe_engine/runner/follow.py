@@ -24,7 +24,7 @@ class StepEvents:
     """For `when` conditions: the newest value of a name wins."""
     child_metrics: list[tuple[str, list[MetricRecord]]] = field(default_factory=list)
     labels: list[tuple[str, str, str, str | None]] = field(default_factory=list)
-    """(run id or "", "tags" or "properties", name, value)."""
+    """(target as in events.jsonl, "tags" or "properties", name, value)."""
     files: list[tuple[str, str]] = field(default_factory=list)
     children: list[tuple[str, str]] = field(default_factory=list)
     children_ended: list[tuple[str, str]] = field(default_factory=list)
@@ -86,8 +86,7 @@ class Follower:
             case "tag" | "property":
                 value = event.get("value")
                 column = "tags" if event["e"] == "tag" else "properties"
-                run = "" if target in ("", "parent") else target
-                batch.labels.append((run, column, str(event.get("name")), None if value is None else str(value)))
+                batch.labels.append((target, column, str(event.get("name")), None if value is None else str(value)))
             case "file":
                 batch.files.append((str(event.get("name")), self._relative(str(event.get("path")))))
             case "child":

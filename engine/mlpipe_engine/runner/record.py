@@ -102,7 +102,7 @@ class StepRows:
         def statement(db: sqlite3.Connection) -> None:
             write_manifest(db, fingerprint, parts)
             change(db)
-            results.copy_metrics(db, result.run_number, self._run.number, step)
+            results.copy_metrics(db, result.run_number, self._run.number, result.step, step)
 
         self._put(statement, self._event(step, State.REUSED, seconds=result.seconds, reused_from=result.run_number, causes=note))
 
@@ -168,7 +168,10 @@ class StepRows:
                     results.insert_metrics(db, number[0], metrics)
             results.insert_files(db, run.number, step, batch.files)
             for target, column, name, value in batch.labels:
-                _set_label(db, target or run.id, column, name, value)
+                if target:
+                    _set_label(db, "runs", column, run.id if target == "parent" else target, name, value)
+                else:
+                    _set_label(db, "step_runs", column, (run.number, self._index[step]), name, value)
             for child, state in batch.children_ended:
                 runs.finish_run(db, child, State(state), now, 0.0, "")
             for name, path, tags in batch.models:
@@ -199,17 +202,17 @@ class StepRows:
         self._recorder.put(statement, acknowledged, durable=durable)
 
 
-def _set_label(db: sqlite3.Connection, run_id: str, column: str, name: str, value: str | None) -> None:
-    """Tags may change; a property is written once."""
-    assert column in ("tags", "properties")
-    row = db.execute(f"SELECT {column} FROM runs WHERE id = ?", (run_id,)).fetchone()
+def _set_label(db: sqlite3.Connection, table: str, kind: str, key: str | tuple[int, int], name: str, value: str | None) -> None:
+    """Tags may change; a property is written once. A step keeps both in one column."""
+    column, where, values = (kind, "id = ?", (key,)) if isinstance(key, str) else ("tags", "run = ? AND idx = ?", key)
+    row = db.execute(f"SELECT {column} FROM {table} WHERE {where}", values).fetchone()
     if row is None:
         return
     labels = dict(unpairs(row[0]))
-    if column == "properties" and name in labels:
+    if kind == "properties" and name in labels:
         return
     if value is None:
         labels.pop(name, None)
     else:
         labels[name] = value
-    db.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (pairs(sorted(labels.items())), run_id))
+    db.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (pairs(sorted(labels.items())), *values))

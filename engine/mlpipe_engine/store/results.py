@@ -144,17 +144,22 @@ def insert_metrics(db: sqlite3.Connection, run: int, rows: Iterable[MetricRecord
     )
 
 
-def copy_metrics(db: sqlite3.Connection, from_run: int, to_run: int, step: str) -> None:
-    """Metrics of a reused step stand in the new run too, and what it had logged to its parent is replayed with its origin."""
+def copy_metrics(db: sqlite3.Connection, from_run: int, to_run: int, made_by: str, step: str) -> None:
+    """Metrics, tags and files of a reused step stand in the new run too; what it had logged to its parent is replayed with its origin."""
     db.execute(
         "INSERT INTO metrics (run, step, name, kind, value, step_number, time, origin)"
-        " SELECT ?, step, name, kind, value, step_number, time, origin FROM metrics"
+        " SELECT ?, CASE WHEN step = '' THEN '' ELSE ? END, name, kind, value, step_number, time,"
+        " CASE WHEN origin = '' THEN '' ELSE ? END FROM metrics"
         " WHERE run = ? AND (step = ? OR (step = '' AND origin = ?)) ORDER BY id",
-        (to_run, from_run, step, step),
+        (to_run, step, step, from_run, made_by, made_by),
     )
     db.execute(
-        "INSERT OR IGNORE INTO files (run, step, name, path) SELECT ?, step, name, path FROM files WHERE run = ? AND step = ?",
-        (to_run, from_run, step),
+        "INSERT OR IGNORE INTO files (run, step, name, path) SELECT ?, ?, name, path FROM files WHERE run = ? AND step = ?",
+        (to_run, step, from_run, made_by),
+    )
+    db.execute(
+        "UPDATE step_runs SET tags = coalesce((SELECT tags FROM step_runs WHERE run = ? AND name = ?), '') WHERE run = ? AND name = ?",
+        (from_run, made_by, to_run, step),
     )
 
 

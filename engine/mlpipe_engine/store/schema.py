@@ -69,7 +69,7 @@ def m001_runs_results_and_metrics(db: Database) -> None:
             causes TEXT NOT NULL DEFAULT '', unread TEXT NOT NULL DEFAULT '', compared INTEGER, manifest TEXT, base_key TEXT,
             snapshot TEXT, result INTEGER, reused_from INTEGER, queued_at TEXT, started_at TEXT, finished_at TEXT, seconds REAL,
             exit TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '', cpu_seconds REAL, peak_memory_bytes INTEGER,
-            outputs TEXT NOT NULL DEFAULT '', expected_seconds REAL, changed INTEGER NOT NULL DEFAULT 0,
+            outputs TEXT NOT NULL DEFAULT '', tags TEXT NOT NULL DEFAULT '', expected_seconds REAL, changed INTEGER NOT NULL DEFAULT 0,
             PRIMARY KEY (run, idx)) STRICT, WITHOUT ROWID"""
     )
     db.execute("CREATE INDEX step_runs_by_name ON step_runs (pipeline, name, run)")

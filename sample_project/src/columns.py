@@ -1,0 +1,21 @@
+"""What the models may know. Everything here is known when a plane leaves the gate; nothing about its arrival is."""
+
+TARGET = "arr_delay"
+
+NUMBERS = [
+    "dep_delay",
+    "sched_minute",
+    "scheduled_minutes",
+    "distance",
+    "month",
+    "weekday",
+    "seats",
+    "plane_age",
+    "temp",
+    "wind_speed",
+    "precip",
+    "visib",
+    "pressure",
+]
+
+CATEGORIES = ["carrier", "origin", "dest"]
