@@ -174,7 +174,7 @@ def _after_failure(engine: Engine, record: RunRecord, view: RunView) -> None:
     if lines:
         print(f"\nlast lines of {clean(step)}:")
         for line in lines:
-            print(f"  | {clean(line, limit=max(20, width() - 6))}")
+            print(f"  | {clean(line, limit=max(20, width() - 6) if sys.stdout.isatty() else 4096)}")
     name = step if re.fullmatch(r"[\w.\-]+", step) else f"'{clean(step)}'"
     print(
         f"\nRead all of it: mlpipe-tui logs {record.number} {name}\nGo on after mending it: mlpipe-tui run {clean(record.pipeline)}"

@@ -39,6 +39,7 @@ class Attempt:
 class Supervisor:
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        os.set_inheritable(fd, False)  # a step that held it would hide from the runner that we are gone
         self.attempts: dict[str, Attempt] = {}
         self.by_pid: dict[int, Attempt] = {}
         self.buffer = b""

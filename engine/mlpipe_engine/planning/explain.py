@@ -70,6 +70,9 @@ def _cause(
             return Cause(kind="output", subject=name, detail=change)
         case Section.ENVIRONMENT:
             return _environment_cause(name, before, after)
+        case Section.STEP if name.startswith("file "):
+            change = "added" if before is None else "removed" if after is None else "changed (named in hash_paths)"
+            return Cause(kind="file", subject=name.removeprefix("file "), detail=change)
         case _:
             return Cause(kind=section.value, subject=name, before=_shown(before), after=_shown(after))
 

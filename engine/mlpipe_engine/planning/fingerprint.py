@@ -6,12 +6,13 @@ user version, code. Out: names, descriptions, defaults, allow_reuse, compute tar
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterable, Mapping
 
 from mlpipe_engine.model.encoding import Value
 from mlpipe_engine.model.manifest import Manifest, ManifestEntry, Section
 from mlpipe_engine.model.spec import InputRef, LiteralRef, OutputRef, ParameterRef, Part, StepSpec, Text, Word
-from mlpipe_engine.model.trees import Tree
+from mlpipe_engine.model.trees import Entry, Tree
 
 
 def step_manifest(
@@ -55,8 +56,21 @@ def step_manifest(
     )
     entries.extend(environment)
     if code is not None:
+        entries.extend(ManifestEntry(Section.STEP, f"file {entry.path}", entry.digest) for entry in named_files(step, code))
         entries.append(ManifestEntry(Section.CODE, "snapshot", code.digest))
     return Manifest.of(entries)
+
+
+def named_files(step: StepSpec, code: Tree) -> tuple[Entry, ...]:
+    """Files that hash_paths names (a path, a folder or a glob): they count whether the step reads them or not."""
+    if not step.hash_paths:
+        return ()
+    return tuple(entry for entry in code.entries if entry.kind in "fx" and _is_named(entry.path, step.hash_paths))
+
+
+def _is_named(path: str, patterns: tuple[str, ...]) -> bool:
+    plain = [pattern.rstrip("/") for pattern in patterns]
+    return any(path == p or path.startswith(p + "/") or p == "." or fnmatch.fnmatchcase(path, p) for p in plain)
 
 
 def _word(word: Word, parameters: Mapping[str, Value]) -> Value:

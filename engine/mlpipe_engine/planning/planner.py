@@ -58,12 +58,12 @@ def decide(
         return Execute((Cause(kind="disabled", subject="allow_reuse is off for this step"),), previous)
     for result in lookup.candidates:
         if matches(result, code, step):
-            return Reuse(result, _unread(result, code, trees or {}, counts, step))
+            return Reuse(result, _unread(result, code, trees if trees is not None else {}, counts, step))
     for result in lookup.lost:
         if matches(result, code, step):
             subject = f"the result of run {result.run_number} is gone or damaged"
             return Execute((Cause(kind="lost", subject=subject),), result)
-    return Execute(_because(step, manifest, code, lookup, upstream or {}, trees or {}, counts), previous)
+    return Execute(_because(step, manifest, code, lookup, upstream if upstream is not None else {}, trees if trees is not None else {}, counts), previous)
 
 
 def matches(result: Result, code: Tree | None, step: StepSpec) -> bool:

@@ -15,6 +15,7 @@ from mlpipe_engine.executors.staging import Layout
 from mlpipe_engine.model.records import ArtifactRecord
 from mlpipe_engine.model.spec import StepSpec
 from mlpipe_engine.model.trees import Tree
+from mlpipe_engine.planning.fingerprint import named_files
 
 if TYPE_CHECKING:
     from mlpipe_engine.snapshots.source import SourceSnapshots
@@ -98,22 +99,15 @@ def collect(
 
 
 def _reads(step: StepSpec, code: Tree | None, layout: Layout, snapshots: SourceSnapshots) -> tuple[tuple[str, str], ...] | None:
-    """What the step used of its code, and what hash_paths says counts besides."""
+    """What the step used of its code. Where that cannot be told, hash_paths (with the script) says what counts."""
     if code is None:
         return None
     used = None if step.code == "snapshot" else snapshots.reads(code, layout.code)
-    if not step.hash_paths:
+    if used is not None or not step.hash_paths:
         return used
-    named = {(entry.path, entry.digest) for entry in code.entries if entry.kind in "fx" and _named(entry.path, step)}
-    return tuple(sorted(named | set(used or ())))
-
-
-def _named(path: str, step: StepSpec) -> bool:
-    import fnmatch
-
-    if path == step.script:
-        return True
-    return any(path == p or path.startswith(p.rstrip("/") + "/") or fnmatch.fnmatchcase(path, p) for p in step.hash_paths)
+    named = {(entry.path, entry.digest) for entry in named_files(step, code)}
+    script = code.by_path.get(step.script or "")
+    return tuple(sorted(named | ({(script.path, script.digest)} if script else set())))
 
 
 def _leave_link(path: str, target: str) -> None:

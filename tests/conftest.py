@@ -1,0 +1,81 @@
+"""What tests share: small projects to play with, and which programs a test needs.
+
+A test that needs a program a machine lacks is skipped and listed last with the line that installs it; where CI=true the test
+command has installed it, so there a skip fails.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(REPOSITORY / "engine"), str(REPOSITORY), str(REPOSITORY / "tests")]
+
+from worlds import World  # noqa: E402
+
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+settings.load_profile("default")
+
+
+def _can_unshare() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run(["unshare", "-m", "-n", "true"], capture_output=True, check=False).returncode == 0
+
+
+NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
+    "git": (lambda: shutil.which("git") is not None, "apt-get install git"),
+    "tmux": (lambda: shutil.which("tmux") is not None, "apt-get install tmux"),
+    "strace": (lambda: shutil.which("strace") is not None, "apt-get install strace"),
+    "unshare": (_can_unshare, "apt-get install util-linux, and run as root"),
+    "sample": (lambda: __import__("importlib.util").util.find_spec("sklearn") is not None, "pip install 'mlpipe-tui[sample]'"),
+}
+_CI_INSTALLS = {"git", "tmux", "strace", "sample"}
+_skipped: dict[str, int] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    found: dict[str, bool] = {}
+    for item in items:
+        for marker in item.iter_markers("needs"):
+            name = marker.args[0]
+            if name not in found:
+                found[name] = NEEDS[name][0]()
+            if not found[name]:
+                _skipped[name] = _skipped.get(name, 0) + 1
+                item.add_marker(pytest.mark.skip(reason=f"needs {name}: {NEEDS[name][1]}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = sorted({str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped})
+    if reasons:
+        terminalreporter.section("SKIPPED, because this machine lacks something")
+        for reason in reasons:
+            terminalreporter.write_line(f"SKIPPED {reason}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
+    yield
+    bad = sorted(name for name in _skipped if name in _CI_INSTALLS)
+    if os.environ.get("CI") == "true" and bad and session.exitstatus == 0:
+        print(f"\nCI installs {', '.join(bad)}, so tests that need it may not be skipped")
+        session.exitstatus = 1
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """An empty project; leases are its own, so that parallel tests do not wait for each other."""
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    return World(tmp_path / "project")
