@@ -51,6 +51,7 @@ class World:
         """Step -> name of the decision."""
         engine = Engine.open(str(self.root))
         plan = engine.plan(spec or engine.pipeline(), self.options(**changes))
+        engine.close()
         return {step.step: type(step.decision).__name__ for step in plan.steps}
 
     def environment(self, **more: str) -> dict[str, str]:

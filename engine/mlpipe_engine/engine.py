@@ -68,6 +68,10 @@ class Engine:
         root = find_root(start)
         return cls(root, load_config(root))
 
+    def close(self) -> None:
+        """Give back what this thread holds of the store. The engine can be used again afterwards."""
+        self._databases.close()
+
     # definitions
 
     @cached_property

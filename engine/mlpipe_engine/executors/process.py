@@ -46,14 +46,16 @@ class ProcessExecutor:
         if self._lost:
             lost, self._lost = self._lost, []
             return lost
-        readable: list[Any] = [fd for fd in (self._socket, self._wake_fd) if fd is not None]
-        if not readable:
-            time.sleep(timeout_seconds)
-            return []
-        ready, _, _ = select.select(readable, [], [], timeout_seconds)
-        if self._wake_fd is not None and self._wake_fd in ready:
+        waiting = select.poll()
+        if self._wake_fd is not None:
+            waiting.register(self._wake_fd, select.POLLIN)
+        if self._socket is not None:
+            waiting.register(self._socket, select.POLLIN)
+        ready = {fd for fd, _ in waiting.poll(timeout_seconds * 1000)}
+        if self._wake_fd in ready:
+            assert self._wake_fd is not None
             _drain(self._wake_fd)
-        if self._socket is not None and self._socket in ready:
+        if self._socket is not None and self._socket.fileno() in ready:
             return self._receive()
         return []
 

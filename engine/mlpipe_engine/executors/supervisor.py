@@ -56,7 +56,7 @@ class Supervisor:
     def loop(self) -> None:
         os.set_blocking(self.fd, False)
         while True:
-            ready, _, _ = select.select([self.fd, self.signal_read], [self.fd] if self.out else [], [], self.pause())
+            ready = self.ready()
             if self.signal_read in ready:
                 drain(self.signal_read)
             if self.fd in ready and not self.receive():
@@ -64,6 +64,15 @@ class Supervisor:
             self.reap()
             self.watch_clock()
             self.send()
+
+    def ready(self) -> set[int]:
+        """Descriptors one can read from. poll, not select: a runner may have thousands of files open."""
+        waiting = select.poll()
+        waiting.register(self.fd, select.POLLIN | (select.POLLOUT if self.out else 0))
+        waiting.register(self.signal_read, select.POLLIN)
+        pause = self.pause()
+        found = waiting.poll(None if pause is None else pause * 1000)
+        return {fd for fd, event in found if event & ~select.POLLOUT}
 
     def pause(self) -> float | None:
         now = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.model.plan import Cause, Execute, Reuse, Skip, StepPlan, Undecided
@@ -19,6 +20,7 @@ def make_plan(spec: PipelineSpec, decisions: Decisions, selection: frozenset[str
     skipped: dict[str, Cause] = {}
     planned: dict[str, StepPlan] = {}
     metrics: dict[tuple[str, str], float] = {}
+    making: dict[str, str] = {}
     for name in topological(spec):
         if name not in selection:
             continue
@@ -32,6 +34,7 @@ def make_plan(spec: PipelineSpec, decisions: Decisions, selection: frozenset[str
             plan = decisions.undecided(step, waiting)
         else:
             plan = decisions.decide(step, lambda producer, metric: metrics.get((producer, metric)))
+        plan = _same_as_another(plan, making, step.allow_reuse)
         planned[name] = plan
         match plan.decision:
             case Reuse(result):
@@ -49,6 +52,16 @@ def make_plan(spec: PipelineSpec, decisions: Decisions, selection: frozenset[str
         pipeline=spec.name, steps=ordered, expected_seconds=_critical_path(spec, planned), pulled_in=spec.pulled_in,
         excluded=tuple(step.name for step in spec.steps if step.name not in selection), effects=effects,
     )  # fmt: skip
+
+
+def _same_as_another(plan: StepPlan, making: dict[str, str], allow_reuse: bool) -> StepPlan:
+    """Two steps of one run that are the same are made once: the second takes over what the first makes."""
+    if plan.manifest is None or not isinstance(plan.decision, Execute):
+        return plan
+    first = making.setdefault(plan.manifest.fingerprint, plan.step)
+    if first == plan.step or not allow_reuse or plan.decision.because[0].kind == "forced":
+        return plan
+    return replace(plan, decision=Undecided((first,)))
 
 
 def _critical_path(spec: PipelineSpec, planned: dict[str, StepPlan]) -> float | None:

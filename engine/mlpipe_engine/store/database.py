@@ -108,6 +108,9 @@ class Database:
             os.close(self._lock_fd)
             self._lock_fd = -1
 
+    def __del__(self) -> None:
+        self.close()
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         if self._lock_fd < 0:
