@@ -64,7 +64,9 @@ class World:
         """The real command, in a pipe."""
         more.setdefault("env", self.environment())
         more.setdefault("cwd", self.root)
-        return subprocess.run(self.command(*words), capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL, **more)
+        return subprocess.run(
+            self.command(*words), capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL, **more
+        )
 
     def json(self, *words: str) -> dict[str, Any]:
         done = self.cli(*words, "--json")

@@ -49,7 +49,13 @@ class Model:
             inputs = [InputSpec(name=f"i{p}", source=StepOutputSource(f"s{p}", "out")) for p in parents]
             if self.uses_data[step]:
                 inputs.append(InputSpec(name="data", source=PathSource(("data.txt",))))
-            words = [(Text("/bin/sh"),), (Text("-c"),), (Text(SCRIPT + "; truncate -s '<2000' $out"),), (Text("sh"),), (OutputRef("out"),)]
+            words = [
+                (Text("/bin/sh"),),
+                (Text("-c"),),
+                (Text(SCRIPT + "; truncate -s '<2000' $out"),),
+                (Text("sh"),),
+                (OutputRef("out"),),
+            ]
             words += [(Text(str(self.reads[step])),), *((InputRef(item.name),) for item in inputs)]
             params = (("x", ParameterRef("x")),) if self.uses_parameter[step] else ()
             words[2] = (Text(f"PARAMETER=$AML_PARAMETER_x; {SCRIPT}; truncate -s '<2000' $out"),)

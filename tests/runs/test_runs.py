@@ -34,7 +34,9 @@ def alive(pid: int) -> bool:
 
 
 def test_a_failure_stops_what_follows_and_says_why(world: World) -> None:
-    world.define(f"a = {shell('a', 'echo broken >&2; exit 3')}\nb = {shell('b', 'true')}\nb.run_after(a)\np = Pipeline(ws, [a, b])")
+    world.define(
+        f"a = {shell('a', 'echo broken >&2; exit 3')}\nb = {shell('b', 'true')}\nb.run_after(a)\np = Pipeline(ws, [a, b])"
+    )
     done = world.run()
     assert done.states == {"a": "failed", "b": "skipped"}
     assert done.record.state == "failed"
@@ -43,7 +45,9 @@ def test_a_failure_stops_what_follows_and_says_why(world: World) -> None:
 
 
 def test_independent_steps_go_on_when_asked_to(world: World) -> None:
-    world.define(f"a = {shell('a', 'exit 1')}\nb = {shell('b', 'sleep 0.2')}\nc = {shell('c', 'true')}\nc.run_after(b)\np = Pipeline(ws, [a, b, c])")
+    world.define(
+        f"a = {shell('a', 'exit 1')}\nb = {shell('b', 'sleep 0.2')}\nc = {shell('c', 'true')}\nc.run_after(b)\np = Pipeline(ws, [a, b, c])"
+    )
     assert world.run(continue_on_step_failure=True).states == {"a": "failed", "b": "succeeded", "c": "succeeded"}
     assert world.run(force=True).states["c"] == "skipped"
 
@@ -58,7 +62,10 @@ def test_a_missing_output_is_a_failure(world: World) -> None:
     assert world.run().states == {"s": "reused"}
 
 
-@pytest.mark.parametrize(("made", "problem"), [("mkfifo $o", "named pipe"), ("mkdir $o; ln -s /etc/passwd $o/x", "leads out"), ("ln -s /etc $o", "is a link")])
+@pytest.mark.parametrize(
+    ("made", "problem"),
+    [("mkfifo $o", "named pipe"), ("mkdir $o; ln -s /etc/passwd $o/x", "leads out"), ("ln -s /etc $o", "is a link")],
+)
 def test_an_output_that_cannot_be_stored_is_a_failure(world: World, made: str, problem: str) -> None:
     world.define(f'o = PipelineData("o")\np = Pipeline(ws, [CommandStep({made!r}, name="s", outputs=[o])])')
     done = world.run()
@@ -175,7 +182,13 @@ p = Pipeline(ws, [three])
 
 def start(world: World, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        world.command(*words), cwd=world.root, env=world.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
+        world.command(*words),
+        cwd=world.root,
+        env=world.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -282,7 +295,9 @@ p = Pipeline(ws, [CommandStep("echo made >> {trace}; sleep 0.5; echo 1 > $o", na
 
 def test_git_facts_are_kept_without_credentials(world: World) -> None:
     def git(*words: str) -> None:
-        subprocess.run(["git", "-C", world.root, "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True, capture_output=True)
+        subprocess.run(
+            ["git", "-C", world.root, "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True, capture_output=True
+        )
 
     world.define(f"p = Pipeline(ws, [{shell('s', 'true')}])")
     git("init", "-b", "main")
@@ -300,7 +315,9 @@ def test_git_facts_are_kept_without_credentials(world: World) -> None:
 
 def test_the_run_folder_shows_everything_and_command_sh_repeats_the_step(world: World) -> None:
     world.write("src/s.py", "import sys\nprint('hello')\nopen(sys.argv[1], 'w').write('x')\n")
-    world.define('o = PipelineData("o")\np = Pipeline(ws, [PythonScriptStep("s.py", name="s", arguments=[o], outputs=[o], source_directory="src")])')
+    world.define(
+        'o = PipelineData("o")\np = Pipeline(ws, [PythonScriptStep("s.py", name="s", arguments=[o], outputs=[o], source_directory="src")])'
+    )
     world.run()
     folder = world.root / ".mlpipe/runs/test/1/s"
     assert {"code", "logs", "out", "step.json", "command.sh"} <= {path.name for path in folder.iterdir()}

@@ -104,7 +104,9 @@ def test_a_deep_import_found_through_a_package_counts(world: World) -> None:
     world.write("src/package/__init__.py", "")
     world.write("src/package/inner.py", "from package.deepest import value\n")
     world.write("src/package/deepest.py", "value = 1\n")
-    world.define('a = PipelineData("a")\np = Pipeline(ws, [PythonScriptStep("main.py", arguments=[a], outputs=[a], source_directory="src")])')
+    world.define(
+        'a = PipelineData("a")\np = Pipeline(ws, [PythonScriptStep("main.py", arguments=[a], outputs=[a], source_directory="src")])'
+    )
     world.run()
     world.write("src/package/deepest.py", "value = 2\n")
     assert world.run().output("main.py", "a") == b"2"
@@ -123,7 +125,9 @@ open(sys.argv[1], "w").write(f"{rows} {text}")
     world.write("src/numbers.csv", "x\n1\n2\n")
     world.write("src/text.txt", "one")
     world.write("src/other.txt", "one")
-    world.define('a = PipelineData("a")\np = Pipeline(ws, [PythonScriptStep("main.py", arguments=[a], outputs=[a], source_directory="src")])')
+    world.define(
+        'a = PipelineData("a")\np = Pipeline(ws, [PythonScriptStep("main.py", arguments=[a], outputs=[a], source_directory="src")])'
+    )
     assert world.run().output("main.py", "a") == b"3 one"
     world.write("src/other.txt", "two")
     assert world.run().ran == set()
@@ -136,7 +140,9 @@ open(sys.argv[1], "w").write(f"{rows} {text}")
 def test_a_file_a_shell_step_reads_counts(world: World) -> None:
     world.write("src/read.txt", "1")
     world.write("src/unread.txt", "1")
-    world.define('a = PipelineData("a")\np = Pipeline(ws, [CommandStep("cat read.txt > $a", name="s", outputs=[a], source_directory="src")])')
+    world.define(
+        'a = PipelineData("a")\np = Pipeline(ws, [CommandStep("cat read.txt > $a", name="s", outputs=[a], source_directory="src")])'
+    )
     world.run()
     world.write("src/unread.txt", "2")
     assert world.run().ran == set()
@@ -320,7 +326,10 @@ def test_version_counts(world: World) -> None:
 
 
 def test_reuse_crosses_experiments_and_repeats_what_was_logged_to_the_parent(world: World) -> None:
-    world.write("src/main.py", "import sys\nfrom mlpipe_run import Run\nrun = Run.get_context()\nrun.log('x', 1)\nrun.parent.log('y', 2)\nrun.tag('k', 'v')\n")
+    world.write(
+        "src/main.py",
+        "import sys\nfrom mlpipe_run import Run\nrun = Run.get_context()\nrun.log('x', 1)\nrun.parent.log('y', 2)\nrun.tag('k', 'v')\n",
+    )
     world.define('p = Pipeline(ws, [PythonScriptStep("main.py", name="s", source_directory="src")])')
     world.run()
     engine_run = world.run()
@@ -377,7 +386,9 @@ def test_two_environments_differ(world: World) -> None:
     site = next((venv / "lib").iterdir()) / "site-packages"
     world.write("mlpipe.toml", f'[default]\npython = "{venv}"\n')
     world.write("src/main.py", "import sys\nopen(sys.argv[1], 'w').write(sys.prefix)\n")
-    world.define('a = PipelineData("a")\np = Pipeline(ws, [PythonScriptStep("main.py", name="s", arguments=[a], outputs=[a], source_directory="src")])')
+    world.define(
+        'a = PipelineData("a")\np = Pipeline(ws, [PythonScriptStep("main.py", name="s", arguments=[a], outputs=[a], source_directory="src")])'
+    )
     assert world.run().output("s", "a") == str(venv).encode()
     assert world.run().ran == set()
 

@@ -119,7 +119,10 @@ def _expected(parameter: ParameterSpec) -> str:
 
 
 def _shown(value: Json) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python itself refuses to write integers of thousands of digits
+        return "an integer of thousands of digits"
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -63,7 +63,12 @@ def decide(
         if matches(result, code, step):
             subject = f"the result of run {result.run_number} is gone or damaged"
             return Execute((Cause(kind="lost", subject=subject),), result)
-    return Execute(_because(step, manifest, code, lookup, upstream if upstream is not None else {}, trees if trees is not None else {}, counts), previous)
+    return Execute(
+        _because(
+            step, manifest, code, lookup, upstream if upstream is not None else {}, trees if trees is not None else {}, counts
+        ),
+        previous,
+    )
 
 
 def matches(result: Result, code: Tree | None, step: StepSpec) -> bool:

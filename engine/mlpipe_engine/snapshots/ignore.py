@@ -41,8 +41,11 @@ _CLASSES: dict[bytes, frozenset[int]] = {
 class Pattern:
     """One line of an ignore file."""
 
+    prefix: bytes
+    """Everything before the first special character, compared as it is. What follows is matched from there, even in the middle of
+    a name: so `a**/b` ignores `ax/b` and `ab`, because git looks at the `**` as if nothing stood before it."""
     segments: tuple[_Segment | None, ...]
-    """None stands for `**`."""
+    """Of what follows the prefix; None stands for `**`."""
     negated: bool
     folders_only: bool
     base_name_only: bool
@@ -60,7 +63,10 @@ class Pattern:
         if self.base_name_only:
             name = relative[-1]
             return name == self.literal if self.literal is not None else _segment_matches(self.segments[0] or (), name)
-        return _path_matches(self.segments, relative)
+        path = b"/".join(relative)
+        if not path.startswith(self.prefix):
+            return False
+        return _path_matches(self.segments, path[len(self.prefix) :].split(b"/"))
 
 
 def parse(body: bytes, place: str) -> tuple[list[Pattern], list[str]]:
@@ -109,14 +115,15 @@ def _parse_line(line: bytes, where: str) -> tuple[Pattern | None, str]:
         line = line[1:]
         if not line:
             return None, "a pattern without a name"
-    segments = _tokens(line, path=not base_name_only)
+    prefix = b"" if base_name_only else line[: next((at for at, byte in enumerate(line) if byte in b"*?[\\"), len(line))]
+    segments = _tokens(line[len(prefix) :], path=not base_name_only)
     if segments is None:
         return None, "a pattern that can never match (open bracket or backslash at its end)"
     plain = segments[0] if base_name_only else None
     literal = (
         bytes(t for t in plain if isinstance(t, int)) if plain and all(isinstance(t, int) and t < 256 for t in plain) else None
     )
-    return Pattern(segments, negated, folders_only, base_name_only, literal, where, text), ""
+    return Pattern(prefix, segments, negated, folders_only, base_name_only, literal, where, text), ""
 
 
 def _tokens(line: bytes, *, path: bool) -> tuple[_Segment | None, ...] | None:
