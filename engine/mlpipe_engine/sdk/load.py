@@ -178,7 +178,7 @@ def _described(error: BaseException, path: str, shown: str) -> dict[str, str]:
         where = f"{frames[-1].filename}:{frames[-1].lineno}"
     if isinstance(error, SyntaxError) and error.filename:
         where = f"{error.filename}:{error.lineno}"
-    text = str(error) or type(error).__name__
+    text = (error.msg if isinstance(error, SyntaxError) else str(error)) or type(error).__name__
     where = getattr(error, "where", "") or where
     what = getattr(error, "what", "") or text
     return {
