@@ -188,7 +188,14 @@ def test_a_deleted_current_folder(world: World) -> None:
     import subprocess
 
     script = 'mkdir gone; cd gone; rmdir ../gone; exec "$@"'
-    done = subprocess.run(["sh", "-c", script, "sh", *world.command("plan")], cwd=world.root, env=world.environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *world.command("plan")],
+        cwd=world.root,
+        env=world.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("error: the current folder no longer exists")
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-
 from mlpipe_engine.model.execution import Exited, Finished, Killed, StepTask
 from mlpipe_engine.model.spec import Resources
 from mlpipe_engine.ports import Executor

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from contract import ExecutorContract, task, wait_all  # noqa: E402
-
-from mlpipe_engine.executors.process import ProcessExecutor  # noqa: E402
-from mlpipe_engine.model.execution import Exited  # noqa: E402
+from contract import ExecutorContract, task, wait_all
+from mlpipe_engine.executors.process import ProcessExecutor
+from mlpipe_engine.model.execution import Exited
 
 
 @pytest.fixture
@@ -61,13 +60,17 @@ def test_a_binary_of_no_known_kind(executor: ProcessExecutor, tmp_path: Path) ->
     assert wait_all(executor, 1)[started.attempt_id].exit == Exited(126)
 
 
-@pytest.mark.parametrize("hide", ["setsid sleep 60 &", "(setsid sh -c 'sleep 60 & exit' &)", "setsid env -i sleep 60 &", "sh -c 'trap \"\" TERM; sleep 60' &"])
+@pytest.mark.parametrize(
+    "hide",
+    ["setsid sleep 60 &", "(setsid sh -c 'sleep 60 & exit' &)", "setsid env -i sleep 60 &", "sh -c 'trap \"\" TERM; sleep 60' &"],
+)
 def test_nothing_of_a_step_outlives_it(executor: ProcessExecutor, tmp_path: Path, hide: str) -> None:
-    before = {pid for pid in os.listdir("/proc") if pid.isdigit() and b"sleep\x0060" in _cmdline(pid)}
+    length = f"60.{os.getpid()}"
+    hide = hide.replace("sleep 60", f"sleep {length}")
     started = task(tmp_path, f"{hide}\nsleep 0.2; exit 5")
     executor.start(started)
     assert wait_all(executor, 1)[started.attempt_id].exit == Exited(5)
-    assert {pid for pid in os.listdir("/proc") if pid.isdigit() and b"sleep\x0060" in _cmdline(pid)} <= before
+    assert [pid for pid in os.listdir("/proc") if pid.isdigit() and f"sleep\0{length}".encode() in _cmdline(pid)] == []
 
 
 def _cmdline(pid: str) -> bytes:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mlpipe_engine.model.encoding import encode, fingerprint
 
 DIFFERENT = [

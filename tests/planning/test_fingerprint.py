@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from mlpipe_engine.model.manifest import ManifestEntry, Section
 from mlpipe_engine.model.spec import InputSpec, LiteralRef, OutputSpec, ParameterRef, PathSource, StepSpec, Text
 from mlpipe_engine.model.trees import Entry, Tree

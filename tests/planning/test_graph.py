@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import pytest
-
 from mlpipe_engine.errors import CycleError, DuplicateNameError, UsageError
 from mlpipe_engine.model.spec import InputSpec, OutputSpec, PipelineSpec, StepOutputSource, StepSpec, SubmitOptions, Text
 from mlpipe_engine.planning.graph import select, topological, upstream, validate

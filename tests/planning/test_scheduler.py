@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mlpipe_engine.model.states import State
 from mlpipe_engine.planning.scheduler import Scheduler
 

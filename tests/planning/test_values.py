@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from mlpipe_engine.errors import DefinitionError, DefinitionErrors, ParameterError
 from mlpipe_engine.model.spec import ParameterSpec, PipelineSpec
 from mlpipe_engine.planning import conditions

@@ -10,11 +10,20 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import World
-
 from mlpipe_engine.model.spec import (
-    InputRef, InputSpec, OutputRef, OutputSpec, ParameterRef, ParameterSpec, PathSource, PipelineSpec, StepOutputSource, StepSpec, Text,
+    InputRef,
+    InputSpec,
+    OutputRef,
+    OutputSpec,
+    ParameterRef,
+    ParameterSpec,
+    PathSource,
+    PipelineSpec,
+    StepOutputSource,
+    StepSpec,
+    Text,
 )  # fmt: skip
+from worlds import World
 
 SEQUENCES = 130
 """For each of the four parts below: 520 sequences in all."""

@@ -211,13 +211,14 @@ def running_pids(pids: Path) -> list[int]:
     return [int(pid) for pid in pids.read_text().split()]
 
 
-def test_sigint_in_a_pipe_cancels_everything(slow: tuple[World, Path, Path]) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_a_pipe_cancels_everything(slow: tuple[World, Path, Path], number: int, code: int) -> None:
     world, pids, _ = slow
     process = start(world, "run")
     found = running_pids(pids)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert not any(map(alive, found))
     assert world.json("runs")["items"][0]["state"] == "canceled"
 

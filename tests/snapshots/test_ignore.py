@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from mlpipe_engine.hashing.scan import scan_tree
 from mlpipe_engine.hashing.stat_cache import StatCache
 from mlpipe_engine.snapshots.ignore import ProjectIgnore, parse

@@ -12,7 +12,6 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-
 from mlpipe_engine.errors import MlpipeError, SnapshotError
 from mlpipe_engine.hashing.files import hash_file
 from mlpipe_engine.hashing.scan import scan_tree

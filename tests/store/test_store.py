@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from worlds import World
-
 from mlpipe_engine.errors import StagingError, StoreDamagedError, StoreTooNewError
 from mlpipe_engine.model.spec import PipelineSpec, StepSpec, SubmitOptions, Text
 from mlpipe_engine.model.states import State
 from mlpipe_engine.store import runs
 from mlpipe_engine.store.artifacts import ArtifactStore
 from mlpipe_engine.store.database import Database
+from worlds import World
 
 SPEC = PipelineSpec(name="p", steps=(StepSpec(name="s", kind="command", command=((Text("true"),),)),))
 
@@ -30,7 +29,9 @@ def database(tmp_path: Path) -> Database:
 
 def insert(database: Database, run_id: str) -> int:
     with database.write() as db:
-        return runs.insert_run(db, run_id, SPEC, SubmitOptions(experiment="e"), (), "2026-01-01T00:00:00.000000Z", frozenset({"s"}))
+        return runs.insert_run(
+            db, run_id, SPEC, SubmitOptions(experiment="e"), (), "2026-01-01T00:00:00.000000Z", frozenset({"s"})
+        )
 
 
 def test_a_final_state_never_changes(database: Database) -> None:
@@ -115,7 +116,14 @@ def test_a_read_only_project_can_be_looked_at(world: World) -> None:
     bounded = ["setpriv", "--bounding-set=-all"] if os.geteuid() == 0 else []  # root without the right to pass over modes
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*bounded, *world.command(*words)], cwd=world.root, env=world.environment(), capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [*bounded, *world.command(*words)],
+            cwd=world.root,
+            env=world.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     shown = command("show")
     assert shown.returncode == 0 and "succeeded" in shown.stdout, shown.stderr
@@ -140,7 +148,10 @@ for number in range(40):
 def test_eight_writers_that_start_together_on_an_empty_folder(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     processes = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / ".mlpipe"), str(n)], env=environment, stderr=subprocess.PIPE) for n in range(8)
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / ".mlpipe"), str(n)], env=environment, stderr=subprocess.PIPE
+        )
+        for n in range(8)
     ]
     for process in processes:
         assert process.communicate(timeout=120)[1] == b"" and process.returncode == 0
@@ -228,5 +239,5 @@ def test_a_sync_makes_a_group_durable(artifacts: ArtifactStore, tmp_path: Path) 
 def test_errors_survive_a_trip_to_another_process() -> None:
     import pickle
 
-    error = pickle.loads(pickle.dumps(StoreDamagedError("x", where="y:1", hint="z")))  # noqa: S301
+    error = pickle.loads(pickle.dumps(StoreDamagedError("x", where="y:1", hint="z")))
     assert (str(error), error.hint, error.exit_code) == ("y:1: x", "z", 5)

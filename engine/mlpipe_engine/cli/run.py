@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import select
-import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -111,9 +110,7 @@ def _plain(engine: Engine, arguments: Arguments, drive: Callable[[Callable[[Even
         return _exit_code(record)
     view, screen = RunView(), Screen()
     screen.live = False
-    hangup = signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     record = drive(lambda event: screen.event(view, event))
-    signal.signal(signal.SIGTERM, hangup)
     _after_failure(engine, record, view)
     return _exit_code(record)
 
@@ -194,7 +191,9 @@ def _tail(path: str, count: int = 15) -> list[bytes]:
 def _exit_code(record: RunRecord) -> int:
     if record.state in GOOD:
         return 0
-    return 130 if record.state is State.CANCELED else 1
+    if record.state is State.CANCELED:
+        return 143 if record.error == "stopped by signal 15" else 130
+    return 1
 
 
 def plan(arguments: Arguments) -> int:

@@ -88,7 +88,7 @@ def _parts(
         root=site.root, state_dir=site.state_dir, workspace=site.config.name, spec=decisions.spec, options=decisions.options,
         parameters=decisions.parameters, selection=selection, parents=upstream(decisions.spec), finished_before=before,
         decisions=decisions, snapshots=snapshots, artifacts=site.artifacts, queries=results.ResultQueries(site.database),
-        executor=ProcessExecutor(wake_fd), leases=leases, recorder=recorder, signaled=lambda: signals.received is not None,
+        executor=ProcessExecutor(wake_fd), leases=leases, recorder=recorder, signaled=lambda: signals.received,
         cancel_requested=lambda: queries.cancel_requested(run.id), wake=wake,
     )  # fmt: skip
 

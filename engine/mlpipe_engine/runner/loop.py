@@ -133,10 +133,13 @@ class Run:
 
     def _look_for_cancel(self) -> None:
         now = time.monotonic()
-        if self._canceled or (now < self._next_look and not self._parts.signaled()):
+        if self._canceled or (now < self._next_look and self._parts.signaled() is None):
             return
         self._next_look = now + _TICK_SECONDS
-        if self._parts.signaled() or self._parts.cancel_requested():
+        number = self._parts.signaled()
+        if number is not None:
+            self._error = f"stopped by signal {number}"
+        if number is not None or self._parts.cancel_requested():
             self.cancel()
 
     def cancel(self) -> None:

@@ -53,8 +53,8 @@ class RunParts:
     executor: Executor
     leases: Leases
     recorder: Recorder
-    signaled: Callable[[], bool]
-    """A signal asked for the end of the run."""
+    signaled: Callable[[], int | None]
+    """The signal that asked for the end of the run."""
     cancel_requested: Callable[[], bool]
     """Another process asked for it."""
     wake: Callable[[], None]
