@@ -10,13 +10,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 
 
-def append(name: str, text: str):
+def append(name: str, text: str) -> Callable[[Path], None]:
     def plant(root: Path) -> None:
         path = root / name
         path.write_text((path.read_text() if path.exists() else "") + text)
@@ -24,7 +25,7 @@ def append(name: str, text: str):
     return plant
 
 
-def replace(name: str, old: str, new: str):
+def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
     def plant(root: Path) -> None:
         text = (root / name).read_text()
         assert old in text, f"{name} has no {old!r}"
@@ -62,29 +63,41 @@ GATES = {
 }  # fmt: skip
 
 
+def nothing(root: Path) -> None:
+    """The control: without a fault every gate is green, so that a red one is red for its fault."""
+
+
+def is_red(plant: Callable[[Path], None], command: list[str], *, only_python: bool) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "tree"
+        shutil.copytree(
+            HERE, root, ignore=shutil.ignore_patterns(".git", ".venv", ".cache", ".mlpipe", "__pycache__", ".hypothesis")
+        )
+        plant(root)
+        environment = os.environ | {
+            "PYTHONPATH": f"{root / 'engine'}{os.pathsep}{root}",
+            "CI": "true",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        if only_python:
+            environment["PATH"] = str(BIN)
+        return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False).returncode != 0
+
+
 def main() -> int:
-    green = []
+    wrong = []
+    controls = {" ".join(command): command for _, command in GATES.values()}
+    for command in controls.values():
+        if is_red(nothing, command, only_python=False):
+            wrong.append("control")
+            print(f"RED    without a fault: {' '.join(command[1:])}", flush=True)
     for name, (plant, command) in GATES.items():
-        with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder) / "tree"
-            shutil.copytree(
-                HERE, root, ignore=shutil.ignore_patterns(".git", ".venv", ".cache", ".mlpipe", "__pycache__", ".hypothesis")
-            )
-            plant(root)
-            environment = os.environ | {
-                "PYTHONPATH": f"{root / 'engine'}{os.pathsep}{root}",
-                "CI": "true",
-                "PYTHONDONTWRITEBYTECODE": "1",
-            }
-            if name == "a skip where CI installs":
-                environment["PATH"] = str(BIN)
-            done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
-        verdict = "red" if done.returncode else "GREEN"
-        print(f"{verdict:<6} {name}", flush=True)
-        if done.returncode == 0:
-            green.append(name)
-    print(f"\n{len(GATES) - len(green)} passed, {len(green)} failed")
-    return 1 if green else 0
+        red = is_red(plant, command, only_python=name == "a skip where CI installs")
+        print(f"{'red' if red else 'GREEN':<6} {name}", flush=True)
+        if not red:
+            wrong.append(name)
+    print(f"\n{len(GATES) + len(controls) - len(wrong)} passed, {len(wrong)} failed")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
