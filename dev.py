@@ -171,7 +171,7 @@ def install_system_packages():
 def environment():
     """Everything that is written stays inside the clone."""
     values = dict(os.environ)
-    values["PATH"] = os.path.join(VENV, "bin") + os.pathsep + values.get("PATH", os.defpath)
+    values["PATH"] = os.pathsep.join([os.path.join(VENV, "bin"), values.get("PATH", ""), "/usr/local/bin", "/usr/bin", "/bin"])
     values["VIRTUAL_ENV"] = VENV
     values.update(
         PIP_CACHE_DIR=os.path.join(CACHE, "pip"),

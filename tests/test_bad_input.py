@@ -208,3 +208,15 @@ def test_any_umask(world: World, mask: int) -> None:
         assert world.cli("run").returncode == 0
     finally:
         os.umask(old)
+
+
+def test_ignore_rules_that_cannot_match_and_large_folders_are_told(world: World) -> None:
+    world.write("src/a.py", "")
+    world.write("src/.amlignore", "ok\nx[\n")
+    with open(world.root / "src/big.bin", "wb") as file:
+        file.truncate(150_000_000)
+    world.define('p = Pipeline(ws, [PythonScriptStep("a.py", source_directory="src")])')
+    done = world.cli("plan")
+    assert done.returncode == 0
+    assert "warning: .amlignore:2: a pattern that can never match" in done.stderr
+    assert "the biggest are big.bin (150 MB)" in done.stderr

@@ -59,6 +59,8 @@ class Engine:
         self.config = config
         self.state_dir = os.path.join(root, ".mlpipe")
         self._databases = PerThread(self.state_dir)
+        self.warnings: tuple[str, ...] = ()
+        """What the last plan or run noticed about its source directories: ignore rules that do not apply, large files."""
         self._fresh_texts: dict[str, str] = {}
         self._observers: dict[str, Observer] = {}
 
@@ -149,6 +151,7 @@ class Engine:
         )
         self._check_computes(spec, decisions, selection.run)
         problems = resolver.problems(spec, selection.run, decisions.compute_of)
+        self.warnings = tuple(snapshots.warnings)
         if problems:
             raise problems[0] if len(problems) == 1 else InputError("\n".join(map(str, problems)), hint=problems[0].hint)
         for step in spec.steps:
@@ -171,9 +174,9 @@ class Engine:
 
     def run(self, spec: PipelineSpec, options: SubmitOptions, sink: Sink = _nowhere) -> RunRecord:
         """Host a run in this process until it is final. SIGINT and SIGTERM cancel it when called from the main thread."""
-        self._decisions(spec, options)
+        decided = self._decisions(spec, options)
         run, lock = self._new_run(spec, options)
-        return self._host(run, spec, options, lock, sink)
+        return self._host(run, decided, lock, sink)
 
     def submit(self, spec: PipelineSpec, options: SubmitOptions) -> str:
         """Start a run in a process of its own and return its id; it outlives this process."""
@@ -201,7 +204,7 @@ class Engine:
         """What the detached runner process does."""
         queries = self._runs()
         run = queries.get(run_id)
-        return self._host(run, queries.spec(run), queries.options(run_id), lock, _nowhere)
+        return self._host_stored(run, lock, _nowhere)
 
     def resume(self, run_id: str, sink: Sink = _nowhere) -> RunRecord:
         """An interrupted run goes on as the same run; a failed or canceled one starts again as a new run, reusing what is done."""
@@ -209,7 +212,7 @@ class Engine:
         run = queries.get(run_id)
         if run.state in FINAL:
             return self._resume_as_new(run, sink)
-        lock = locks.try_lock(self._life_path(run_id), f"pid {os.getpid()}")
+        lock = locks.try_lock(self._life_path(run_id), f"pid {os.getpid()}", patience_seconds=0.2)
         if lock is None:
             raise UsageError(
                 f"run {run.number} is running; there is nothing to resume",
@@ -218,9 +221,9 @@ class Engine:
         self.reap()
         if any(step.state in (State.FAILED, State.CANCELED) for step in queries.steps(run)):
             self._close_run(run, State.FAILED, "interrupted after a step had failed")
-            os.close(lock)
+            locks.unlock(lock, self._life_path(run_id))
             return self._resume_as_new(queries.get(run_id), sink)
-        return self._host(run, queries.spec(run), queries.options(run_id), lock, sink)
+        return self._host_stored(run, lock, sink)
 
     def _resume_as_new(self, run: RunRecord, sink: Sink) -> RunRecord:
         if run.state in GOOD:
@@ -241,11 +244,11 @@ class Engine:
         run = self._runs().get(run_id)
         if run.state in FINAL:
             raise UsageError(f"run {run.number} is {run.state} already")
-        lock = locks.try_lock(self._life_path(run_id))
+        lock = locks.try_lock(self._life_path(run_id), patience_seconds=0.2)
         if lock is not None:
             self.reap()
             self._close_run(run, State.CANCELED, "canceled after it was interrupted")
-            os.close(lock)
+            locks.unlock(lock, self._life_path(run_id))
             return
         with self._writable().write() as db:
             run_rows.update_run(db, run_id, cancel_requested=1)
@@ -286,20 +289,27 @@ class Engine:
         self._fresh_texts.clear()
         return self._runs().get(run_id), lock
 
-    def _host(self, run: RunRecord, spec: PipelineSpec, options: SubmitOptions, lock: int, sink: Sink) -> RunRecord:
+    def _host_stored(self, run: RunRecord, lock: int, sink: Sink) -> RunRecord:
+        """A run whose pipeline stands in the store: started by another process, or resumed."""
+        queries = self._runs()
+        try:
+            decided = self._decisions(queries.spec(run), queries.options(run.id))
+        except MlpipeError as error:
+            self._close_run(run, State.FAILED, str(error))
+            locks.unlock(lock, self._life_path(run.id))
+            raise
+        return self._host(run, decided, lock, sink)
+
+    def _host(self, run: RunRecord, decided: tuple[Decisions, frozenset[str]], lock: int, sink: Sink) -> RunRecord:
         from mlpipe_engine.runner.hosting import Site, host_run
 
+        decisions, selection = decided
         try:
-            decisions, selection = self._decisions(spec, options)
             site = Site(
                 root=self.root, state_dir=self.state_dir, config=self.config, database=self._reading(), artifacts=self._artifacts(),
                 can_trace=self.tracing_problem() == "",
             )  # fmt: skip
             host_run(site, run, decisions, selection, sink)
-        except MlpipeError as error:
-            if error.exit_code in (2, 3) or isinstance(error, InputError):
-                self._close_run(run, State.FAILED, str(error))
-            raise
         finally:
             locks.unlock(lock)
         finished = self._runs().get(run.id)

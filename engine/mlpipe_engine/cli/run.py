@@ -31,10 +31,10 @@ def run(arguments: Arguments) -> int:
     spec = engine.pipeline(arguments.positionals.get("PIPELINE"))
     options = options_of(arguments, spec)
     _say_effects(engine, arguments)
-    if arguments.flag("detach"):
-        return _detached(engine, engine.submit(spec, options), arguments)
-    if _interactive(arguments):
-        return _watch(engine, engine.submit(spec, options))
+    if arguments.flag("detach") or _interactive(arguments):
+        run_id = engine.submit(spec, options)
+        _say_warnings(engine, arguments)
+        return _detached(engine, run_id, arguments) if arguments.flag("detach") else _watch(engine, run_id)
     return _plain(engine, arguments, lambda sink: engine.run(spec, options, sink))
 
 
@@ -91,6 +91,11 @@ def _say_effects(engine: Engine, arguments: Arguments) -> None:
         print(f"note: while the definition was loaded, this was not done: {clean(', '.join(effects))}", file=sys.stderr)
 
 
+def _say_warnings(engine: Engine, arguments: Arguments) -> None:
+    for warning in engine.warnings if not arguments.flag("json") else ():
+        print(f"warning: {clean(warning)}", file=sys.stderr)
+
+
 def _detached(engine: Engine, run_id: str, arguments: Arguments) -> int:
     record = engine.find_run(run_id)
     if arguments.flag("json"):
@@ -111,6 +116,7 @@ def _plain(engine: Engine, arguments: Arguments, drive: Callable[[Callable[[Even
     view, screen = RunView(), Screen()
     screen.live = False
     record = drive(lambda event: screen.event(view, event))
+    _say_warnings(engine, arguments)
     _after_failure(engine, record, view)
     return _exit_code(record)
 
@@ -200,6 +206,7 @@ def plan(arguments: Arguments) -> int:
     engine = Engine.open(arguments.text("directory"))
     spec = engine.pipeline(arguments.positionals.get("PIPELINE"))
     made = engine.plan(spec, options_of(arguments, spec))
+    _say_warnings(engine, arguments)
     if arguments.flag("json"):
         print_json(
             "plan", pipeline=made.pipeline, items=[_plan_document(step) for step in made.steps], expected_seconds=made.expected_seconds,

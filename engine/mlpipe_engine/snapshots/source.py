@@ -19,6 +19,7 @@ from mlpipe_engine.model.trees import Tree
 from mlpipe_engine.snapshots.ignore import ProjectIgnore
 
 _DAY_NS = 86_400_000_000_000
+LARGE_BYTES, LARGE_COUNT = 100_000_000, 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,9 @@ class SourceSnapshots:
             )
         rules = ProjectIgnore(self._root, directory)
         tree = scan_tree(directory, ignore=rules, cache=self._cache)
-        self.warnings.extend(warning for warning in rules.warnings if warning not in self.warnings)
+        for warning in (*rules.warnings, *_large(tree, directory)):
+            if warning not in self.warnings:
+                self.warnings.append(warning)
         for entry in tree.entries:
             if entry.kind in "fx":
                 self._places.setdefault(entry.digest, f"{directory}/{entry.path}")
@@ -178,3 +181,15 @@ class SourceSnapshots:
 
     def _tree_path(self, digest: str) -> str:
         return f"{self._store}/trees/{digest.partition(':')[2]}"
+
+
+def _large(tree: Tree, directory: str) -> list[str]:
+    """Every step gets a copy of its source directory, so a large one is worth a word."""
+    if tree.size_bytes <= LARGE_BYTES and tree.file_count <= LARGE_COUNT:
+        return []
+    biggest = sorted(tree.entries, key=lambda entry: -entry.size_bytes)[:3]
+    names = ", ".join(f"{entry.path} ({entry.size_bytes / 1e6:.0f} MB)" for entry in biggest)
+    return [
+        f"the source directory {directory} has {tree.file_count:,} files, {tree.size_bytes / 1e6:.0f} MB, and is copied for every step;"
+        f" the biggest are {names}: name what is no code in .amlignore"
+    ]

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 
 from mlpipe_engine.errors import FilesystemError
 
 
-def try_lock(path: str, owner: str = "") -> int | None:
-    """A file descriptor that holds the lock, or None while somebody else does. `owner` is a line for people to read."""
+def try_lock(path: str, owner: str = "", *, patience_seconds: float = 0.0) -> int | None:
+    """A file descriptor that holds the lock, or None while somebody else does. `owner` is a line for people to read.
+
+    `patience_seconds`: try again for so long, because somebody who only looks (`is_held`) holds it for a moment.
+    """
+    deadline = time.monotonic() + patience_seconds
     while True:
         try:
             fd = _open(path)
@@ -22,7 +27,10 @@ def try_lock(path: str, owner: str = "") -> int | None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
-            return None
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(0.01)
+            continue
         try:
             if os.fstat(fd).st_ino == os.stat(path).st_ino:
                 if owner:
