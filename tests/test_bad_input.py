@@ -110,6 +110,14 @@ CASES = [
          body='p = Pipeline(ws, [CommandStep(["cat", Dataset.File.from_files("pipe").as_named_input("d")], name="s")])'),
     Case("special file in the source", 4, "src/pipe is a named pipe", words=("run",), prepare=lambda w: (w.write("src/a.py", ""), os.mkfifo(w.root / "src/pipe")),
          body='p = Pipeline(ws, [PythonScriptStep("a.py", source_directory="src")])'),
+    Case("the whole disk as source", 4, "the source directory / holds far more than the code", words=("run",),
+         body='p = Pipeline(ws, [CommandStep(["true"], name="s", source_directory="/")])'),
+    Case("a kernel folder as source", 4, "the source directory /proc holds far more", words=("run",),
+         body='p = Pipeline(ws, [CommandStep(["true"], name="s", source_directory="/proc")])'),
+    Case("source missing", 4, "the source directory .*nope does not exist", words=("run",),
+         body='p = Pipeline(ws, [CommandStep(["true"], name="s", source_directory="nope")])'),
+    Case("path with NUL", 4, "no file or folder of that name exists", words=("run",), body='p = Pipeline(ws, [CommandStep(["cat", Dataset.File.from_files("a\\0b").as_named_input("d")], name="s")])'),
+    Case("path too long", 4, "no file or folder of that name exists", words=("run",), body='p = Pipeline(ws, [CommandStep(["cat", Dataset.File.from_files("x" * 5000).as_named_input("d")], name="s")])'),
     Case("script outside", 3, "lies outside its source directory", words=("run",), prepare=lambda w: w.write("a.py", ""),
          body='p = Pipeline(ws, [PythonScriptStep("../a.py", source_directory="src")])'),
     Case("broken interpreter", 4, "the interpreter no/such of mlpipe.toml cannot be started", toml='[default]\npython = "no/such"\n', body=STEP, words=("run",)),
@@ -220,3 +228,33 @@ def test_ignore_rules_that_cannot_match_and_large_folders_are_told(world: World)
     assert done.returncode == 0
     assert "warning: .amlignore:2: a pattern that can never match" in done.stderr
     assert "the biggest are big.bin (150 MB)" in done.stderr
+
+
+def test_arguments_never_reach_a_shell(world: World) -> None:
+    world.define(
+        'p = Pipeline(ws, [CommandStep(["echo", "$(touch hacked)", "${{x}}", "a;b", "*"], name="s", source_directory="src")])'
+    )
+    world.write("src/a", "")
+    assert world.cli("run").returncode == 0
+    assert world.cli("logs", "latest", "s").stdout == "$(touch hacked) ${{x}} a;b *\n"
+
+
+def test_links_in_a_source_directory_stay_links(world: World) -> None:
+    world.write("src/a.py", "import os; print(os.readlink('loop'), os.readlink('out'))\n")
+    (world.root / "src/loop").symlink_to(".")
+    (world.root / "src/out").symlink_to("/etc")
+    world.define('p = Pipeline(ws, [PythonScriptStep("a.py", name="s", source_directory="src")])')
+    assert world.cli("run").returncode == 0
+    assert world.cli("logs", "latest", "s").stdout == ". /etc\n"
+
+
+def test_an_argument_that_is_too_long_for_the_system(world: World) -> None:
+    world.define('p = Pipeline(ws, [CommandStep(["echo", "x" * 3_000_000], name="s")])')
+    done = world.cli("run")
+    assert done.returncode == 1 and "exited 126" in done.stdout and "too long together" in done.stdout
+
+
+def test_a_script_in_a_sub_folder_is_named_like_the_script(world: World) -> None:
+    world.write("src/deep/a.py", "")
+    world.define('p = Pipeline(ws, [PythonScriptStep("deep/a.py", source_directory="src")])')
+    assert world.run().states == {"a.py": "succeeded"}

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import subprocess
 import sys
 import time
@@ -305,7 +306,7 @@ def test_in_tmux_the_screen_ends_clean(world: World, columns: int, rows: int) ->
     variables = [
         f"-e{name}={value}" for name, value in world.environment().items() if name in ("PYTHONPATH", "XDG_RUNTIME_DIR", "PATH")
     ]
-    command = " ".join(world.command("run")) + "; echo CODE=$?; sleep 30"
+    command = shlex.join(world.command("run")) + "; echo CODE=$?; sleep 30"
     tmux = ["tmux", "-L", socket, "-f", "/dev/null"]
     try:
         subprocess.run(

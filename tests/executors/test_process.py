@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -99,7 +100,7 @@ def test_a_step_gets_no_descriptor_of_ours(executor: ProcessExecutor, tmp_path: 
 
 def test_cpu_time_and_memory_are_measured_with_children(executor: ProcessExecutor, tmp_path: Path) -> None:
     code = "x = bytearray(60_000_000); sum(range(3_000_000))"
-    started = task(tmp_path, f'{sys.executable} -I -S -c "{code}"; exit 0')
+    started = task(tmp_path, f'{shlex.quote(sys.executable)} -I -S -c "{code}"; exit 0')
     executor.start(started)
     finished = wait_all(executor, 1)[started.attempt_id]
     assert finished.cpu_seconds is not None and finished.cpu_seconds > 0.01

@@ -155,8 +155,8 @@ def _watch(engine: Engine, run_id: str) -> int:
 def _ask(screen: Screen, number: int) -> str:
     """Ctrl-C: leave the run alone, or stop it? A second Ctrl-C stops it at once."""
     screen.say("")
-    print("detach or cancel? The run goes on meanwhile. [d/c, Enter goes on watching, Ctrl-C cancels] ", end="", flush=True)
     try:
+        print("detach or cancel? The run goes on meanwhile. [d/c, Enter goes on watching, Ctrl-C cancels] ", end="", flush=True)
         select.select([sys.stdin], [], [])
         answer = sys.stdin.readline().strip().lower()[:1]
     except KeyboardInterrupt:

@@ -90,9 +90,10 @@ class Decisions:
         """New stat signatures of artifacts whose inodes changed while their bytes did not (a project that was moved)."""
         self._checked: dict[str, bool] = {}
 
-    def use_artifacts(self, artifacts: ArtifactStore) -> None:
-        """Check and publish through one object, which remembers what it has seen."""
-        self._artifacts = artifacts
+    def use_store(self, database: Database, results: ResultQueries, artifacts: ArtifactStore) -> None:
+        """What a run goes on with: a store that may not have existed when its inputs were checked, and the one artifact store
+        it also publishes to, which remembers what it has seen."""
+        self._database, self._results, self._artifacts = database, results, artifacts
 
     def compute_of(self, step: StepSpec) -> str:
         return self.options.compute or step.compute or self._default_compute

@@ -83,11 +83,12 @@ def _parts(
     before = {
         step.name: dict(step.outputs) for step in queries.steps(run) if step.state in GOOD
     }  # fmt: skip
-    decisions.use_artifacts(site.artifacts)
+    results_of = results.ResultQueries(site.database)
+    decisions.use_store(site.database, results_of, site.artifacts)
     return RunParts(
         root=site.root, state_dir=site.state_dir, workspace=site.config.name, spec=decisions.spec, options=decisions.options,
         parameters=decisions.parameters, selection=selection, parents=upstream(decisions.spec), finished_before=before,
-        decisions=decisions, snapshots=snapshots, artifacts=site.artifacts, queries=results.ResultQueries(site.database),
+        decisions=decisions, snapshots=snapshots, artifacts=site.artifacts, queries=results_of,
         executor=ProcessExecutor(wake_fd), leases=leases, recorder=recorder, signaled=lambda: signals.received,
         cancel_requested=lambda: queries.cancel_requested(run.id), wake=wake,
     )  # fmt: skip

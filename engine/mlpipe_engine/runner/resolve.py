@@ -126,6 +126,7 @@ class Resolver:
             close = nearest(name, os.listdir(folder))
         except OSError:
             close = None
+        path = path if len(path) <= 300 else f"{path[:297]}... ({len(path)} characters)"
         kind = "nothing matches" if glob.has_magic(path) else "no file or folder"
         return InputMissingError(
             f"step {step.name!r} needs {path}, but {kind} {'it' if glob.has_magic(path) else 'of that name exists'}"

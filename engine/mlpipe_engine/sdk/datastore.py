@@ -13,6 +13,7 @@ from mlpipe_engine.sdk import loading
 from mlpipe_engine.sdk.keywords import strict
 
 if TYPE_CHECKING:
+    from mlpipe_engine.sdk.dataset import DatasetConsumptionConfig
     from mlpipe_engine.sdk.workspace import Workspace
 
 BUILT_IN = ("workspaceblobstore", "workspacefilestore")
@@ -28,6 +29,17 @@ class DataPath:
     @property
     def absolute(self) -> str:
         return os.path.join(self.datastore.root, self.path_on_datastore)
+
+    def as_mount(self) -> DatasetConsumptionConfig:
+        """As an input of a step; named like the last part of the path."""
+        from mlpipe_engine.sdk.dataset import Dataset
+
+        return Dataset.File.from_files(self).as_mount()
+
+    def as_download(self) -> DatasetConsumptionConfig:
+        from mlpipe_engine.sdk.dataset import Dataset
+
+        return Dataset.File.from_files(self).as_download()
 
 
 class LocalDatastore:

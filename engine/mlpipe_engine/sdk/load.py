@@ -169,6 +169,8 @@ def _load(path: str, shown: str, root: str, watch: Watch, document: dict[str, An
 
 def _described(error: BaseException, path: str, shown: str) -> dict[str, str]:
     """The user's own traceback: our frames and the import system's are cut away."""
+    from mlpipe_engine.errors import MlpipeError
+
     summary = traceback.TracebackException.from_exception(error)
     frames = [frame for frame in summary.stack if not _is_ours(frame.filename)]
     summary.stack = traceback.StackSummary.from_list(frames)
@@ -181,9 +183,11 @@ def _described(error: BaseException, path: str, shown: str) -> dict[str, str]:
     text = (error.msg if isinstance(error, SyntaxError) else str(error)) or type(error).__name__
     where = getattr(error, "where", "") or where
     what = getattr(error, "what", "") or text
+    ours = isinstance(error, MlpipeError)  # such an error says file and line by itself
+    calls_exit = isinstance(error, SystemExit)
     return {
-        "file": shown, "traceback": "".join(summary.format()), "where": where, "hint": getattr(error, "hint", ""),
-        "summary": f"{shown} calls exit({text})" if isinstance(error, SystemExit) else f"{type(error).__name__}: {what}",
+        "file": shown, "traceback": "" if ours else "".join(summary.format()), "where": where, "hint": getattr(error, "hint", ""),
+        "summary": f"{shown} calls exit({text})" if calls_exit else what if ours else f"{type(error).__name__}: {what}",
     }  # fmt: skip
 
 

@@ -149,7 +149,17 @@ class PipelineRun:
 
         return upstream(self._engine.spec(self.id))
 
+    def save(self, path: str | None = None) -> str:
+        """Write the pipeline of this run as JSON, which is YAML too; returns the path."""
+        from mlpipe_engine.model import wire
+
+        target = path or f"{self.record.pipeline}.yml"
+        with open(target, "x", encoding="ascii") as file:
+            json.dump(json.loads(wire.dump(self._engine.spec(self.id))), file, indent=2)
+        return target
+
     def cancel(self) -> None:
+        """Stop the run and everything it started."""
         self._engine.cancel(self.id)
 
     def __str__(self) -> str:

@@ -284,7 +284,7 @@ class PythonScriptStep(Step):
         if not isinstance(script_name, str) or not script_name:
             raise ValueError(f"script_name is {script_name!r}; expected the path of a script below source_directory")
         super().__init__(
-            name=name, default_name=script_name, script=script_name, command=(), arguments=arguments, compute_target=compute_target,
+            name=name, default_name=os.path.basename(script_name), script=script_name, command=(), arguments=arguments, compute_target=compute_target,
             runconfig=runconfig, inputs=inputs, outputs=outputs, params=params, source_directory=source_directory, allow_reuse=allow_reuse,
             version=version, hash_paths=hash_paths, cpus=cpus, memory=memory, gpus=gpus, retries=retries,
             retry_delay_seconds=retry_delay_seconds, timeout_seconds=timeout_seconds, when=when, trigger=trigger,

@@ -53,6 +53,12 @@ class SourceSnapshots:
                 f"the source directory {directory} does not exist",
                 hint="Correct source_directory; it is relative to the project folder.",
             )
+        if self._root.startswith(directory.rstrip("/") + "/") or directory.startswith(("/proc", "/sys", "/dev")):
+            raise SnapshotError(
+                f"the source directory {directory} holds far more than the code of a step",
+                expected="a folder inside the project, or beside it",
+                hint="Put the step's scripts into a folder of their own and name that.",
+            )
         rules = ProjectIgnore(self._root, directory)
         tree = scan_tree(directory, ignore=rules, cache=self._cache)
         for warning in (*rules.warnings, *_large(tree, directory)):
