@@ -271,12 +271,13 @@ class Engine:
         return end_marked(gone, b"MLPIPE_RUN=") if gone else 0
 
     def _is_ours(self, run_id: str) -> bool:
-        return locks.owner_of(self._life_path(run_id)) == f"pid {os.getpid()}"
+        return locks.owner_of(self._life_path(run_id)).strip() == f"pid {os.getpid()}"
 
     def _new_run(self, spec: PipelineSpec, options: SubmitOptions) -> tuple[RunRecord, int]:
         from mlpipe_engine.planning import graph, parameters
         from mlpipe_engine.runner.record import utc_now
 
+        self.reap()
         run_id = uuid4().hex
         selected = graph.select(spec, options).run
         lock = locks.try_lock(self._life_path(run_id), f"pid {os.getpid()}")

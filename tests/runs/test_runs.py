@@ -271,6 +271,23 @@ def test_a_killed_supervisor_is_noticed_and_its_steps_end(slow: tuple[World, Pat
     assert "lost" in {item["name"]: item for item in world.json("show", "1")["items"]}["slow"]["exit"]
 
 
+def test_runner_and_supervisor_killed_together_are_cleaned_up_by_the_next_run(slow: tuple[World, Path, Path]) -> None:
+    world, pids, gate = slow
+    world.cli("run", "-d")
+    found = running_pids(pids)
+    runner = runner_pid(world)
+    supervisor = int(Path(f"/proc/{runner}/task/{runner}/children").read_text().split()[-1])
+    os.kill(runner, signal.SIGSTOP)
+    os.kill(supervisor, signal.SIGKILL)
+    os.kill(runner, signal.SIGKILL)
+    wait_for(lambda: world.json("runs")["items"][0]["state"] == "interrupted")
+    assert any(map(alive, found)), "nobody was left to end them"
+    gate.touch()
+    after = world.cli("run")
+    assert after.returncode == 0 and "note: run 1 was interrupted" in after.stderr
+    wait_for(lambda: not any(map(alive, found)), seconds=5)
+
+
 def test_an_interrupted_run_can_be_dropped(slow: tuple[World, Path, Path]) -> None:
     world, pids, _ = slow
     world.cli("run", "-d")

@@ -86,6 +86,10 @@ def _interactive(arguments: Arguments) -> bool:
 
 
 def _say_effects(engine: Engine, arguments: Arguments) -> None:
+    """What a person should know before a run starts: runs that lost their runner, and what loading the definition left undone."""
+    for gone in engine.interrupted()[:3] if not arguments.flag("json") else ():
+        ways = f"go on with `mlpipe-tui resume {gone.number}`, or drop it with `mlpipe-tui cancel {gone.number}`"
+        print(f"note: run {gone.number} was interrupted; {ways}", file=sys.stderr)
     effects = engine.definitions.effects
     if effects and not arguments.flag("json"):
         print(f"note: while the definition was loaded, this was not done: {clean(', '.join(effects))}", file=sys.stderr)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property, lru_cache
 
 from mlpipe_engine.model.encoding import Value, fingerprint
 
@@ -43,10 +44,23 @@ class Manifest:
     def of(cls, entries: list[ManifestEntry]) -> Manifest:
         return cls(tuple(sorted(entries, key=lambda e: (e.section.value, e.name))))
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        return fingerprint("step", [[e.section.value, e.name, e.value] for e in self.entries])
+        return fingerprint("step", self._identity(self.entries))
 
-    @property
+    @cached_property
     def base_key(self) -> str:
-        return fingerprint("base", [[e.section.value, e.name, e.value] for e in self.entries if e.section is not Section.CODE])
+        return fingerprint("base", self._identity(tuple(entry for entry in self.entries if entry.section is not Section.CODE)))
+
+    @staticmethod
+    def _identity(entries: tuple[ManifestEntry, ...]) -> Value:
+        """The environment goes in as its own digest: it is the bulk of a manifest, and the same for most steps."""
+        environment = tuple(entry for entry in entries if entry.section is Section.ENVIRONMENT)
+        rest = [[entry.section.value, entry.name, entry.value] for entry in entries if entry.section is not Section.ENVIRONMENT]
+        return [_environment_digest(environment), *rest]
+
+
+@lru_cache(maxsize=64)
+def _environment_digest(entries: tuple[ManifestEntry, ...]) -> str:
+    """Prereq: values of environment entries are hashable (texts and tuples)."""
+    return fingerprint("environment", [[entry.name, entry.value] for entry in entries])

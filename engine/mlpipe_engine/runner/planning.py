@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def make_plan(spec: PipelineSpec, decisions: Decisions, selection: frozenset[str], effects: tuple[str, ...]) -> Plan:
     """Prereq: the spec is sound and every input path was found."""
+    steps = {step.name: step for step in spec.steps}
     unknown: set[str] = set()
     skipped: dict[str, Cause] = {}
     planned: dict[str, StepPlan] = {}
@@ -24,7 +25,7 @@ def make_plan(spec: PipelineSpec, decisions: Decisions, selection: frozenset[str
     for name in topological(spec):
         if name not in selection:
             continue
-        step = spec.step(name)
+        step = steps[name]
         waiting = decisions.waiting_on(step, unknown)
         producers = [item.source.step for item in step.inputs if isinstance(item.source, StepOutputSource)]
         upstream_skip = next((producer for producer in producers if producer in skipped), None)

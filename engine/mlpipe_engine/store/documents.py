@@ -43,17 +43,11 @@ class ManifestTexts:
     def split(self, manifest: Manifest) -> tuple[str, str, str]:
         """(digest of the environment, its text, text of the rest)."""
         environment = tuple(entry for entry in manifest.entries if entry.section is Section.ENVIRONMENT)
-        try:
-            known = self._known.get(environment)
-        except TypeError:  # a list value is not hashable: then it is encoded again
-            known = None
+        known = self._known.get(environment)
         if known is None:
             text = wire.dump(environment)
             known = (hashlib.sha256(text.encode("ascii")).hexdigest(), text)
-            try:
-                self._known[environment] = known
-            except TypeError:
-                pass
+            self._known[environment] = known
         rest = tuple(entry for entry in manifest.entries if entry.section is not Section.ENVIRONMENT)
         return known[0], known[1], wire.dump((known[0], rest))
 
