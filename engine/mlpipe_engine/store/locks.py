@@ -39,6 +39,9 @@ def try_lock(path: str, owner: str = "", *, patience_seconds: float = 0.0) -> in
                 return fd
         except FileNotFoundError:
             pass
+        except OSError as error:
+            os.close(fd)
+            raise FilesystemError.of(error, "write", path) from error
         os.close(fd)  # its owner removed the file between our open and our lock: take the new one
 
 
