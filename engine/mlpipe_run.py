@@ -86,8 +86,6 @@ class Run(object):
                 raise RunEnvironmentException("this script does not run as a step: MLPIPE_STEP_FILE is not set")
         return cls._current
 
-    # who and where
-
     @property
     def id(self):
         return self._target or self._document["run_id"]
@@ -141,8 +139,6 @@ class Run(object):
 
     def get_status(self):
         return "Running"
-
-    # metrics
 
     def log(self, name, value, description="", step=None):
         """A number, text or boolean. Logged again it becomes a series; `step` is its position."""
@@ -202,8 +198,6 @@ class Run(object):
             for key, values in self._metrics.items()
             if name is None or key == name
         }
-
-    # tags, properties, files, models
 
     def tag(self, key, value=""):
         self._tags[key] = str(value)
@@ -281,8 +275,6 @@ class Run(object):
         )
         return _Named(model_name, tags=dict(tags or {}))
 
-    # child runs
-
     def child_run(self, name=None, run_id=None, outputs=None):
         """A run below this one, with metrics and tags of its own. Use it in a with statement, or call complete()."""
         import uuid
@@ -336,8 +328,6 @@ class Run(object):
     def _end(self, state):
         if self._target not in ("", "parent"):
             self._report({"e": "child_end", "id": self._target, "state": state})
-
-    # how it is written
 
     def _metric(self, name, kind, value, step=None):
         if not isinstance(name, str) or not name:

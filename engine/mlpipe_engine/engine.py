@@ -74,8 +74,6 @@ class Engine:
         """Give back what this thread holds of the store. The engine can be used again afterwards."""
         self._databases.close()
 
-    # definitions
-
     @cached_property
     def definitions(self) -> Definitions:
         """Raises DefinitionError. Files that are broken are in `errors`."""
@@ -119,8 +117,6 @@ class Engine:
             expected="one of " + ", ".join(names),
             hint=f"For example: mlpipe-tui run {names[0]}",
         )
-
-    # deciding
 
     def plan(self, spec: PipelineSpec, options: SubmitOptions) -> Plan:
         """What `run` would do. Writes nothing at all."""
@@ -169,8 +165,6 @@ class Engine:
                     f"step {step.name!r} runs on compute target {compute.name!r} of kind {compute.kind!r}, but no executor of that kind is installed",
                     where=step.where, hint='Use a compute target of kind "process".',
                 )  # fmt: skip
-
-    # running
 
     def run(self, spec: PipelineSpec, options: SubmitOptions, sink: Sink = _nowhere) -> RunRecord:
         """Host a run in this process until it is final. SIGINT and SIGTERM cancel it when called from the main thread."""
@@ -345,8 +339,6 @@ class Engine:
                 return run
             time.sleep(poll_seconds)
 
-    # reading
-
     def runs(
         self,
         *,
@@ -513,8 +505,6 @@ class Engine:
         """Runs that are not final and whose runner is gone."""
         database = self._database()
         return [run for run in run_rows.RunQueries(database).unfinished() if self.is_interrupted(run)] if database else []
-
-    # wiring
 
     def _database(self) -> Database | None:
         return self._databases.get(create=False)

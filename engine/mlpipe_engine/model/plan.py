@@ -28,7 +28,7 @@ class Cause:
 
     def __str__(self) -> str:
         if self.kind == "input" and self.root:
-            return f"input {self.subject}, because step {self.root} ran: {self.detail}"
+            return f"input {self.subject} (step {self.root} ran: {self.detail})"
         text = f"input {self.subject}" if self.kind == "input" else self.subject
         if self.before or self.after:
             text += f" {self.before or 'nothing'} -> {self.after or 'nothing'}"

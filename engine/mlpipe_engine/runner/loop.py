@@ -80,8 +80,6 @@ class Run:
     def number_steps(self, index: dict[str, int], first_mark: int) -> None:
         self._rows.number_steps(index, first_mark)
 
-    # the life of a run
-
     def execute(self) -> State:
         """Drive the run to its final state. Raises FilesystemError or StoreError when the machine gives up; the run stays resumable."""
         parts = self._parts
@@ -155,8 +153,6 @@ class Run:
         for attempt_id in self._active:
             self._parts.executor.cancel(attempt_id)
 
-    # deciding
-
     def _decide(self, step: StepSpec) -> None:
         missing = [
             item.source.step for item in step.inputs
@@ -198,8 +194,6 @@ class Run:
         for digest, why in self._decisions.lost:
             self._parts.quarantine(digest, why)
         self._decisions.lost.clear()
-
-    # starting
 
     def _start_waiting(self) -> None:
         if self._scheduler.stopped_by is not None:
@@ -280,8 +274,6 @@ class Run:
         attempt.follower = Follower(attempt.layout, step.name)
         self._active[attempt.task.attempt_id] = attempt
         self._rows.running(step.name, attempt.number, attempt.plan.expected_seconds)
-
-    # following and ending
 
     def _follow(self) -> None:
         for attempt in self._active.values():
@@ -372,15 +364,11 @@ class Run:
         self._rows.ended(name, state, None, 0.0, "")
         self._counts["canceled"] += 1
 
-    # metrics for conditions
-
     def _metric(self, step: str, name: str) -> float | None:
         return self._metrics.get((step, name))
 
     def _note_metric(self, step: str, name: str, value: float) -> None:
         self._metrics[step, name] = value
-
-    # the end
 
     def _finish(self) -> State:
         state = self._final_state()
