@@ -381,10 +381,8 @@ p = Pipeline(ws, [CommandStep('f=$(readlink "$data"); echo more >> $f; cp $data 
 
 def test_two_environments_differ(world: World) -> None:
     """A distribution that is installed, upgraded or removed shows with its versions."""
+    site = bare_environment(world)
     venv = world.root.parent / "venv"
-    subprocess.run([shutil.which("python3") or "python3", "-m", "venv", "--without-pip", venv], check=True)
-    site = next((venv / "lib").iterdir()) / "site-packages"
-    world.write("mlpipe.toml", f'[default]\npython = "{venv}"\n')
     world.write("src/main.py", "import sys\nopen(sys.argv[1], 'w').write(sys.prefix)\n")
     world.define(
         'a = PipelineData("a")\np = Pipeline(ws, [PythonScriptStep("main.py", name="s", arguments=[a], outputs=[a], source_directory="src")])'
@@ -405,3 +403,34 @@ def test_two_environments_differ(world: World) -> None:
     assert world.run().why("s") == "thing 1.0 -> 1.1"
     time.sleep(0.01)
     assert world.run().ran == set()
+
+
+def bare_environment(world: World) -> Path:
+    """A virtual environment for the steps; returns its site-packages."""
+    venv = world.root.parent / "venv"
+    subprocess.run([shutil.which("python3") or "python3", "-m", "venv", "--without-pip", venv], check=True)
+    world.write("mlpipe.toml", f'[default]\npython = "{venv}"\n')
+    return next((venv / "lib").iterdir()) / "site-packages"
+
+
+@pytest.mark.parametrize("how", ["path file", "editable install"])
+def test_code_that_is_imported_from_beside_the_source_counts(world: World, how: str) -> None:
+    site = bare_environment(world)
+    library = world.root / "library"
+    world.write("library/shared.py", "value = 1\n")
+    (site / "library.pth").write_text(f"{library}\n")
+    if how == "editable install":
+        info = site / "shared-1.0.dist-info"
+        info.mkdir()
+        (info / "RECORD").write_text("")
+        (info / "direct_url.json").write_text(f'{{"url": "file://{library}", "dir_info": {{"editable": true}}}}')
+    world.write("src/main.py", "import sys, shared\nopen(sys.argv[1], 'w').write(str(shared.value))\n")
+    world.define(
+        'a = PipelineData("a")\np = Pipeline(ws, [PythonScriptStep("main.py", name="s", arguments=[a], outputs=[a], source_directory="src")])'
+    )
+    assert world.run().output("s", "a") == b"1"
+    assert world.run().ran == set()
+    world.write("library/shared.py", "value = 2\n")
+    done = world.run()
+    assert done.output("s", "a") == b"2"
+    assert "library.pth" in done.why("s")

@@ -43,7 +43,9 @@ class EnvironmentDescription:
     distributions: tuple[tuple[str, str, str], ...]
     """(normalised name, version, digest of RECORD, direct_url.json and of editable sources)."""
     path_files: tuple[tuple[str, str], ...]
-    """(name, digest) of .pth files: they change what can be imported."""
+    """(name, digest with that of the folders it names) of .pth files: they change what can be imported."""
+    loose_sources: bool = False
+    """Modules can be imported from folders that people edit (editable installs, .pth folders)."""
 
 
 def find_interpreter(project_root: str, configured: str | None) -> Interpreter:
@@ -148,7 +150,7 @@ def _installed(sites: list[str]) -> list[list[str]]:
         for path in _records(site):
             base, kind = os.path.split(path)
             if path.endswith(".pth"):
-                found.append(["", kind, _digest(path), ""])
+                found.append(["", kind, _digest(path), "\n".join(_folders_of(path))])
             elif kind == "RECORD" or path.endswith((".egg-info", ".egg-link")):
                 folder = os.path.basename(base) if kind == "RECORD" else kind
                 name, _, version = folder.rsplit(".", 1)[0].partition("-")
@@ -159,6 +161,21 @@ def _installed(sites: list[str]) -> list[list[str]]:
                 origin = os.path.join(base, "direct_url.json")
                 found.append([name, version, _digest(path) + _digest(origin), _editable(origin) if kind == "RECORD" else ""])
     return sorted(found)
+
+
+def _folders_of(path: str) -> list[str]:
+    """Folders a .pth file puts on sys.path: what lies in them can be imported, and no RECORD vouches for it."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.strip() for line in file]
+    except OSError:
+        return []
+    named = [
+        os.path.normpath(os.path.join(os.path.dirname(path), line))
+        for line in lines
+        if line and not line.startswith(("#", "import "))
+    ]
+    return [folder for folder in named if os.path.isdir(folder)]
 
 
 def _digest(path: str) -> str:
@@ -189,13 +206,17 @@ def _description(document: dict[str, Any], project_root: str, stats: StatCache) 
         for name, version, digest, folder in document["installed"]
         if name
     )
+    installed = document["installed"]
     return EnvironmentDescription(
+        loose_sources=any(folders and not (not name and _is_our_path_file(version)) for name, version, _, folders in installed),
         version=f"{answer['version']} {answer['platform']}",
         implementation=answer["implementation"],
         executable=_file_digest(real, stats),
         distributions=distributions,
         path_files=tuple(
-            (version, digest) for name, version, digest, _ in document["installed"] if not name and not _is_our_path_file(version)
+            (version, digest + "".join(_sources(folder, stats) for folder in folders.split("\n") if folder))
+            for name, version, digest, folders in document["installed"]
+            if not name and not _is_our_path_file(version)
         ),
     )
 

@@ -129,8 +129,11 @@ class RunParts:
         from mlpipe_engine.executors import interpreters
 
         attempt_id = uuid4().hex
-        interpreter, _ = self.decisions.resolver.interpreter(step, self.decisions.compute_of(step))
+        interpreter, description = self.decisions.resolver.interpreter(step, self.decisions.compute_of(step))
         environment = interpreters.base_environment(interpreter, layout.step_dir, f"{self.state_dir}/home")
+        if description.loose_sources:
+            # Python trusts a .pyc whose second and size match; one left beside code that is edited twice in a second would be stale
+            environment["PYTHONDONTWRITEBYTECODE"] = "1"
         environment |= staging.variables(step, layout, self.parameters, self._about(run, step, attempt))
         environment["PYTHONPATH"] = os.pathsep.join(
             [_sdk_dir(self.state_dir), *filter(None, [dict(step.environment_variables).get("PYTHONPATH")])]

@@ -236,6 +236,10 @@ class StepRun:
         shutil.copyfile(self._engine.file_path(self.pipeline_run.id, self.name, name), target)
         return target
 
+    def cancel(self) -> None:
+        """Stop the run this step belongs to: a step is not canceled alone, because what needs it could not go on."""
+        self.pipeline_run.cancel()
+
     def wait_for_completion(
         self, show_output: bool = True, timeout_seconds: float = sys.maxsize, raise_on_error: bool = True
     ) -> str:
