@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from mlpipe_engine.errors import CycleError, DuplicateNameError, UsageError
-from mlpipe_engine.model.spec import InputSpec, OutputSpec, PipelineSpec, StepOutputSource, StepSpec, SubmitOptions, Text
+from mlpipe_engine.model.spec import (
+    InputSpec,
+    LiteralRef,
+    OutputSpec,
+    PipelineSpec,
+    StepOutputSource,
+    StepSpec,
+    SubmitOptions,
+    Text,
+)
 from mlpipe_engine.planning.graph import select, topological, upstream, validate
 
 
@@ -84,3 +94,17 @@ def test_selections() -> None:
     assert chosen(only_steps=("c",)) == (["c"], ["b"])
     with pytest.raises(UsageError, match="no step 'e'"):
         chosen(force_steps=("e",))
+
+
+@pytest.mark.parametrize("changes, says", [
+    ({"arguments": ((Text("a\0b"),),)}, "holds a NUL character"),
+    ({"arguments": ((LiteralRef("\0"),),)}, "holds a NUL character"),
+    ({"environment_variables": (("A", "\0"),)}, "holds a NUL character"),
+    ({"environment_variables": (("A=B", "1"),)}, "'A=B' cannot be the name of a variable"),
+    ({"environment_variables": (("", "1"),)}, "'' cannot be the name of a variable"),
+    ({"params": (("", Text("1")),)}, "'' cannot be the name of a variable"),
+    ({"source_directory": "src\0"}, "holds a NUL character"),
+])  # fmt: skip
+def test_what_no_process_can_be_given_is_told_before_a_run_starts(changes: dict[str, object], says: str) -> None:
+    (problem,) = validate(pipeline(replace(step("a"), **changes)))  # type: ignore[arg-type]
+    assert says in str(problem) and problem.field == next(iter(changes))

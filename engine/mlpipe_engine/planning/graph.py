@@ -21,7 +21,17 @@ from mlpipe_engine.errors import (
     UsageError,
     nearest,
 )  # fmt: skip
-from mlpipe_engine.model.spec import InputRef, OutputRef, ParameterRef, PipelineSpec, StepOutputSource, StepSpec, SubmitOptions
+from mlpipe_engine.model.spec import (
+    InputRef,
+    LiteralRef,
+    OutputRef,
+    ParameterRef,
+    PipelineSpec,
+    StepOutputSource,
+    StepSpec,
+    SubmitOptions,
+    Text,
+)  # fmt: skip
 from mlpipe_engine.planning import conditions
 
 STEP_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. \-]{0,99}", re.ASCII)
@@ -40,6 +50,7 @@ def validate(spec: PipelineSpec) -> tuple[DefinitionError, ...]:
         problems += _ports(step)
         problems += _references(step, known, parameters)
         problems += _numbers(step)
+        problems += _texts(step)
     problems += _producers(spec)
     if not any(isinstance(problem, DuplicateNameError) for problem in problems):
         cycle = find_cycle({name: _direct(step) for name, step in known.items()})
@@ -195,6 +206,32 @@ def _numbers(step: StepSpec) -> list[DefinitionError]:
         for field, value, fine, expected in checks
         if not fine
     ]
+
+
+def _texts(step: StepSpec) -> list[DefinitionError]:
+    """What no operating system can hand to a process: found here, because at the start of the step it is too late."""
+    literals = [part for word in (*step.command, *step.arguments) for part in word] + [part for _, part in step.params]
+    texts = [("arguments", part.text) for part in literals if isinstance(part, Text)]
+    texts += [("arguments", part.value) for part in literals if isinstance(part, LiteralRef) and isinstance(part.value, str)]
+    texts += [("environment_variables", value) for _, value in step.environment_variables]
+    texts += [("source_directory", step.source_directory or ""), ("script", step.script or "")]
+    problems = [
+        DefinitionError(f"step {step.name!r}: the text {_shown(text)} holds a NUL character", where=step.where, field=field)
+        for field, text in texts
+        if "\0" in text
+    ]
+    names = [("environment_variables", name) for name, _ in step.environment_variables] + [
+        ("params", name) for name, _ in step.params
+    ]
+    problems += [
+        DefinitionError(
+            f"step {step.name!r}: {_shown(name)} cannot be the name of a variable", where=step.where, field=field,
+            expected="a name without '=' that is not empty",
+        )
+        for field, name in names
+        if not name or "=" in name or "\0" in name
+    ]  # fmt: skip
+    return problems
 
 
 def _producers(spec: PipelineSpec) -> list[DefinitionError]:
