@@ -4,6 +4,7 @@ MlpipeError
 +- UsageError, ConfigError, PublishError                                           exit 2
 +- DefinitionError                                                                 exit 3
 |  +- PipelineLoadError, CycleError, UnknownInputError, DuplicateNameError, OutputConflictError, ParameterError
+|  +- DefinitionValueError (ScriptNotFoundError), DefinitionTypeError: ValueError and TypeError too, as in the Azure SDK
 +- InputError (InputMissingError, DatasetNotFoundError, RunNotFoundError), EnvironmentProblem,
 |  ExecutorUnavailableError, StagingError, FilesystemError, LockTimeoutError       exit 4
 +- ExecutionError (StepFailedError, RunFailedError)                                exit 1
@@ -123,8 +124,18 @@ class DefinitionErrors(DefinitionError):
 class PipelineLoadError(DefinitionError):
     """The user's own file raised while it was loaded; carries the user's traceback with our frames cut away."""
 
-    def __init__(self, file: str, user_traceback: str, summary: str, *, where: str = "", hint: str = "") -> None:
-        super().__init__(summary, where=where or file, hint=hint)
+    def __init__(
+        self,
+        file: str,
+        user_traceback: str,
+        summary: str,
+        *,
+        where: str = "",
+        hint: str = "",
+        field: str = "",
+        expected: str = "",
+    ) -> None:
+        super().__init__(summary, where=where or file, hint=hint, field=field, expected=expected)
         self.args = (file, user_traceback, summary)
         self.file = file
         self.user_traceback = user_traceback
@@ -139,6 +150,20 @@ class CycleError(DefinitionError):
         super().__init__("Cycle detected: " + " -> ".join(path))
         self.args = (path,)
         self.path = path
+
+
+class DefinitionValueError(DefinitionError, ValueError):
+    """A value that means nothing where it stands; scripts of the Azure SDK expect a ValueError."""
+
+
+class DefinitionTypeError(DefinitionError, TypeError):
+    """A keyword that does not exist, or a value of the wrong kind; a TypeError as well."""
+
+
+class ScriptNotFoundError(DefinitionValueError):
+    """The script of a step does not exist in its source directory."""
+
+    hint = "script_name is relative to source_directory, which is relative to the project folder."
 
 
 class UnknownInputError(DefinitionError):

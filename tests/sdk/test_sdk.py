@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import doctest
-import importlib
+import inspect
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import mlpipe_engine
 import pytest
 from mlpipe_engine import (
     CommandStep,
@@ -30,15 +32,32 @@ from mlpipe_engine import (
 from mlpipe_engine.model.spec import InputRef, LiteralRef, OutputRef, Text
 from worlds import World
 
-MODULES = ["workspace", "datastore", "dataset", "values", "steps", "pipeline", "experiment"]
+CLASSES = [
+    name for name in mlpipe_engine.__all__
+    if isinstance(getattr(mlpipe_engine, name), type) and getattr(mlpipe_engine, name).__module__.startswith("mlpipe_engine.sdk")
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_doctests(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_public_class_shows_how_it_is_used(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    module = importlib.import_module(f"mlpipe_engine.sdk.{name}")
-    found = doctest.testmod(module, extraglobs={})
-    assert (found.failed == 0 and found.attempted > 0) or name in ("pipeline",)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    thing = getattr(mlpipe_engine, name)
+    (example,) = doctest.DocTestFinder(recurse=False).find(thing, name, globs={name: thing})
+    assert example.examples, f"{name} has no example"
+    assert doctest.DocTestRunner(verbose=False).run(example, out=sys.stderr.write).failed == 0
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_no_public_method_swallows_or_merely_rejects_a_misspelt_keyword(name: str) -> None:
+    thing = getattr(mlpipe_engine, name)
+    for attribute, member in vars(thing).items():
+        function = getattr(member, "__func__", member)
+        if attribute.startswith("_") or not inspect.isfunction(function):
+            continue
+        places = [object()] * sum(1 for one in inspect.signature(function).parameters.values() if one.default is one.empty)
+        with pytest.raises(TypeError, match="unexpected keyword argument 'surely_unknown'"):
+            function(*places, surely_unknown=1)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import Protocol
 
+from mlpipe_engine import __version__
 from mlpipe_engine.definitions.witness import Item, still_valid
 from mlpipe_engine.errors import DefinitionError, DuplicateNameError, PipelineLoadError
 from mlpipe_engine.model import wire
@@ -62,7 +63,7 @@ def discover(root: str) -> tuple[str, ...]:
 def load_definitions(root: str, cache: DefinitionCache) -> Definitions:
     """Raises DefinitionError (nothing to load, names that clash); a broken file is in `errors`."""
     files = discover(root)
-    key = "definitions " + "\0".join(files)
+    key = f"definitions {__version__} " + "\0".join(files)
     kept = cache.get(key)
     if kept is not None:
         document = json.loads(kept)
@@ -80,7 +81,15 @@ def _definitions(document: dict[str, object], root: str) -> Definitions:
     pipelines = tuple(wire.load(PipelineSpec, text) for text in document["pipelines"])  # type: ignore[attr-defined]
     _refuse_equal_names(pipelines)
     errors = tuple(
-        PipelineLoadError(error["file"], error["traceback"], error["summary"], where=error["where"], hint=error.get("hint", ""))
+        PipelineLoadError(
+            error["file"],
+            error["traceback"],
+            error["summary"],
+            where=error["where"],
+            hint=error["hint"],
+            field=error["field"],
+            expected=error["expected"],
+        )
         for error in document["errors"]  # type: ignore[attr-defined]
     )
     return Definitions(

@@ -17,31 +17,42 @@ if TYPE_CHECKING:
     from mlpipe_engine.sdk.workspace import Workspace
 
 BUILT_IN = ("workspaceblobstore", "workspacefilestore")
+DATA_REFERENCE = "$AZUREML_DATAREFERENCE_"
 
 
+def reference(name: str) -> str:
+    """What an input or output looks like in a text: the variable that holds its path in the step."""
+    return DATA_REFERENCE + name
+
+
+@strict
 @dataclass(frozen=True)
 class DataPath:
-    """A path in a datastore."""
+    """A path in a datastore. Among the inputs or arguments of a step it is an input."""
 
     datastore: LocalDatastore
     path_on_datastore: str
+    data_reference_name: str | None = None
+    """Name of the input; without one it is called like the last part of the path."""
 
     @property
     def absolute(self) -> str:
         return os.path.join(self.datastore.root, self.path_on_datastore)
 
     def as_mount(self) -> DatasetConsumptionConfig:
-        """As an input of a step; named like the last part of the path."""
         from mlpipe_engine.sdk.dataset import Dataset
 
-        return Dataset.File.from_files(self).as_mount()
+        found = Dataset.File.from_files(self).as_mount()
+        return found if self.data_reference_name is None else found.renamed(self.data_reference_name)
 
     def as_download(self) -> DatasetConsumptionConfig:
-        from mlpipe_engine.sdk.dataset import Dataset
+        return self.as_mount().as_download()
 
-        return Dataset.File.from_files(self).as_download()
+    def __str__(self) -> str:
+        return str(self.as_mount())
 
 
+@strict
 class LocalDatastore:
     """A folder of the project that is addressed by relative paths. Made when first written to."""
 
@@ -50,14 +61,13 @@ class LocalDatastore:
         self.name = name
         self.root = os.path.join(workspace.root, ".mlpipe", "datastores", name)
 
-    def path(self, path: str | None = None) -> DataPath:
-        return DataPath(self, _inside(path or ""))
+    def path(self, path: str | None = None, data_reference_name: str | None = None) -> DataPath:
+        return DataPath(self, _inside(path or ""), data_reference_name)
 
-    @strict
     def upload_files(
         self,
-        files: Sequence[str],
-        relative_root: str | None = None,
+        files: Sequence[str | os.PathLike[str]],
+        relative_root: str | os.PathLike[str] | None = None,
         target_path: str | None = None,
         overwrite: bool = False,
         show_progress: bool = True,
@@ -66,6 +76,8 @@ class LocalDatastore:
 
         `relative_root` defaults to the common folder of the files. Raises InputMissingError, InputError, FilesystemError.
         """
+        if isinstance(files, str | os.PathLike):
+            raise InputError(f"files is {os.fspath(files)!r}", field="files", expected="a list of paths")
         paths = [os.path.abspath(file) for file in files]
         for path in paths:
             if not os.path.isfile(path):
@@ -92,27 +104,28 @@ class LocalDatastore:
                 print(f"Uploaded {path}, {number} files out of an estimated total of {len(paths)}")
         return target
 
-    @strict
     def upload(
-        self, src_dir: str, target_path: str | None = None, overwrite: bool = False, show_progress: bool = True
+        self, src_dir: str | os.PathLike[str], target_path: str | None = None, overwrite: bool = False, show_progress: bool = True
     ) -> DataPath:
         """Copy all files of a folder in."""
         if not os.path.isdir(src_dir):
-            raise InputMissingError(f"{src_dir!r} is not a folder", field="src_dir")
-        files = [os.path.join(folder, name) for folder, _, names in os.walk(src_dir) for name in sorted(names)]
+            raise InputMissingError(f"{os.fspath(src_dir)!r} is not a folder", field="src_dir")
+        files = _files_below(src_dir)
         return self.upload_files(files, src_dir, target_path, overwrite, show_progress)
 
-    @strict
-    def download(self, target_path: str, prefix: str | None = None, overwrite: bool = False, show_progress: bool = True) -> int:
+    def download(
+        self, target_path: str | os.PathLike[str], prefix: str | None = None, overwrite: bool = False, show_progress: bool = True
+    ) -> int:
         """Copy files whose path starts with `prefix` out; returns how many. Existing ones are kept unless `overwrite`."""
         count = 0
-        for folder, _, names in os.walk(self.root):
-            for name in sorted(names):
-                relative = os.path.relpath(os.path.join(folder, name), self.root)
-                target = os.path.join(target_path, relative)
-                if relative.startswith(prefix or "") and (overwrite or not os.path.exists(target)):
-                    self._put(os.path.join(folder, name), target, overwrite)
-                    count += 1
+        for path in _files_below(self.root) if os.path.isdir(self.root) else []:
+            relative = os.path.relpath(path, self.root)
+            target = os.path.join(target_path, relative)
+            if relative.startswith(prefix or "") and (overwrite or not os.path.exists(target)):
+                self._put(path, target, overwrite)
+                count += 1
+                if show_progress:
+                    print(f"Downloaded {relative}")
         return count
 
     def _put(self, source: str, target: str, overwrite: bool) -> None:
@@ -136,6 +149,22 @@ class LocalDatastore:
         return f"Datastore(name={self.name!r}, root={self.root!r})"
 
 
+def _files_below(root: str | os.PathLike[str]) -> list[str]:
+    """In a fixed order; a folder that cannot be listed is an error, not a folder without files."""
+    found = []
+    try:
+        for folder, folders, names in os.walk(root, onerror=_refuse):
+            folders.sort()
+            found += [os.path.join(folder, name) for name in sorted(names)]
+    except OSError as error:
+        raise FilesystemError.of(error, "list") from error
+    return found
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
 def _inside(path: str) -> str:
     """Leading `/` and `../` are dropped as the Azure SDK does; any other way out is refused."""
     relative = re.sub(r"^(\.*[/\\])*", "", path)
@@ -144,6 +173,7 @@ def _inside(path: str) -> str:
     return relative
 
 
+@strict
 class Datastore:
     """`Datastore(workspace)` is the default one, `Datastore(workspace, name)` a named one.
 

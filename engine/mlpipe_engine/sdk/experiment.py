@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
-from mlpipe_engine.model.spec import Json, SubmitOptions
+from mlpipe_engine.errors import DefinitionTypeError, DefinitionValueError
+from mlpipe_engine.model.spec import SubmitOptions
+from mlpipe_engine.model.text import clean
 from mlpipe_engine.sdk import loading
-from mlpipe_engine.sdk.keywords import strict
-from mlpipe_engine.sdk.pipeline import Pipeline
+from mlpipe_engine.sdk.keywords import caller, calling_frame, strict
+from mlpipe_engine.sdk.pipeline import Pipeline, default_name
+from mlpipe_engine.sdk.values import frozen
 
 if TYPE_CHECKING:
     from mlpipe_engine.sdk.runs import PipelineRun
     from mlpipe_engine.sdk.workspace import Workspace
 
 
+@strict
 class Experiment:
     """Where runs are grouped under a name.
 
@@ -28,13 +33,13 @@ class Experiment:
 
     def __init__(self, workspace: Workspace, name: str) -> None:
         if not isinstance(name, str) or not re.fullmatch(r"[a-zA-Z0-9][\w\-]{0,254}", name, re.ASCII):
-            raise ValueError(
-                f"invalid experiment name {name!r}: 1 to 255 letters, digits, '_' or '-', starting with a letter or digit"
+            raise DefinitionValueError(
+                f"invalid experiment name {name!r}: 1 to 255 letters, digits, '_' or '-', starting with a letter or digit",
+                where=caller(),
             )
         self.workspace = workspace
         self.name = name
 
-    @strict
     def submit(
         self, config: Pipeline, tags: Mapping[str, str] | None = None, pipeline_parameters: Mapping[str, object] | None = None,
         continue_on_step_failure: bool = False, regenerate_outputs: bool = False, parent_run_id: str | None = None,
@@ -46,17 +51,21 @@ class Experiment:
         from mlpipe_engine.sdk.runs import PipelineRun
 
         if not isinstance(config, Pipeline):
-            raise TypeError(f"cannot submit a {type(config).__name__}; expected a Pipeline")
+            raise DefinitionTypeError(f"cannot submit a {type(config).__name__}", where=caller(), expected="a Pipeline")
         if loading.active:
             return cast("PipelineRun", loading.note(f"Experiment({self.name!r}).submit"))
+        engine = self.workspace.engine
+        parent = (("parent_run_id", engine.find_run(parent_run_id).id),) if parent_run_id is not None else ()
         options = SubmitOptions(
-            experiment=self.name, parameters=tuple(sorted((name, _json(value)) for name, value in (pipeline_parameters or {}).items())),
+            experiment=self.name,
+            parameters=tuple(sorted((str(name), frozen(value, str(name))) for name, value in (pipeline_parameters or {}).items())),
             force=bool(regenerate_outputs), continue_on_step_failure=bool(continue_on_step_failure),
-            tags=tuple(sorted((str(key), str(value)) for key, value in (tags or {}).items())), source="sdk",
-            resumed_from=parent_run_id,
+            tags=tuple(sorted((str(key), str(value)) for key, value in (tags or {}).items())), properties=parent, source="sdk",
         )  # fmt: skip
-        spec = config.to_spec(os.path.splitext(os.path.basename(config.where.rpartition(":")[0]))[0] or None)
-        return PipelineRun(self.workspace, self.workspace.engine.submit(spec, options))
+        run_id = engine.submit(config.to_spec(_name_of(config)), options)
+        for warning in engine.warnings:
+            print(f"mlpipe-tui: warning: {clean(warning)}", file=sys.stderr)
+        return PipelineRun(self.workspace, run_id)
 
     def get_runs(self) -> Iterator[PipelineRun]:
         """Newest first."""
@@ -71,5 +80,9 @@ class Experiment:
         return f"Experiment(name={self.name!r})"
 
 
-def _json(value: object) -> Json:
-    return tuple(_json(member) for member in value) if isinstance(value, list | tuple) else cast(Json, value)
+def _name_of(pipeline: Pipeline) -> str:
+    """As the loader would call it. A cell of a notebook is no file, so there the variable alone counts."""
+    frame = calling_frame()
+    file = pipeline.where.rpartition(":")[0]
+    stem = os.path.splitext(os.path.basename(file))[0] if os.path.isfile(file) else ""
+    return default_name(pipeline, {**frame.f_globals, **frame.f_locals} if frame is not None else {}, stem)

@@ -129,7 +129,7 @@ def main(arguments: list[str]) -> None:
 
 def _load(path: str, shown: str, root: str, watch: Watch, document: dict[str, Any]) -> None:
     from mlpipe_engine.model import wire
-    from mlpipe_engine.sdk.pipeline import Pipeline
+    from mlpipe_engine.sdk.pipeline import Pipeline, default_name
 
     before = set(sys.modules)
     folder = os.path.dirname(path)
@@ -146,14 +146,9 @@ def _load(path: str, shown: str, root: str, watch: Watch, document: dict[str, An
             code = compile(file.read(), path, "exec")
         exec(code, module.__dict__)  # noqa: S102  (this is what loading a definition means)
         watch.active = False
-        found = [(variable, value) for variable, value in vars(module).items() if isinstance(value, Pipeline)]
-        seen: set[int] = set()
-        for variable, value in found:
-            if id(value) not in seen:
-                seen.add(id(value))
-                document["pipelines"].append(
-                    wire.dump(value.to_spec(variable if len(found) > 1 or variable not in ("pipeline", "pipeline1") else name))
-                )
+        found = {id(value): value for value in vars(module).values() if isinstance(value, Pipeline)}
+        for pipeline in found.values():
+            document["pipelines"].append(wire.dump(pipeline.to_spec(default_name(pipeline, vars(module), name))))
     except (Exception, SystemExit) as error:
         watch.active = False
         document["errors"].append(_described(error, path, shown))
@@ -183,10 +178,11 @@ def _described(error: BaseException, path: str, shown: str) -> dict[str, str]:
     text = (error.msg if isinstance(error, SyntaxError) else str(error)) or type(error).__name__
     where = getattr(error, "where", "") or where
     what = getattr(error, "what", "") or text
-    ours = isinstance(error, MlpipeError)  # such an error says file and line by itself
+    ours = isinstance(error, MlpipeError)  # says file and line by itself
     calls_exit = isinstance(error, SystemExit)
     return {
         "file": shown, "traceback": "" if ours else "".join(summary.format()), "where": where, "hint": getattr(error, "hint", ""),
+        "field": getattr(error, "field", "") if ours else "", "expected": getattr(error, "expected", "") if ours else "",
         "summary": f"{shown} calls exit({text})" if calls_exit else what if ours else f"{type(error).__name__}: {what}",
     }  # fmt: skip
 

@@ -1,69 +1,82 @@
-"""What steps pass to each other, and what a person sets when submitting: PipelineData, output configs, parameters."""
+"""What steps pass to each other, and what a person sets when submitting: PipelineData, output configs, parameters.
+
+Building one reads nothing from disk. A step makes them its ports and words in `bindings`.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
-from mlpipe_engine.model.spec import InputMode, Json, OutputSpec, ParameterSpec, ParameterType
-from mlpipe_engine.sdk.datastore import LocalDatastore
-from mlpipe_engine.sdk.keywords import strict
+from mlpipe_engine.errors import DefinitionTypeError, DefinitionValueError, ParameterError
+from mlpipe_engine.model.spec import InputMode, Json, OutputSpec, ParameterSpec, ParameterType, PipelineSpec
+from mlpipe_engine.planning import parameters
+from mlpipe_engine.sdk.datastore import LocalDatastore, reference
+from mlpipe_engine.sdk.keywords import caller, strict
 
 if TYPE_CHECKING:
     from mlpipe_engine.sdk.steps import Step
 
 
-class Output:
+class Output(ABC):
     """An output of one step. Its producer is known once a step lists it."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, label: str) -> None:
+        self.label = label
+        """What stands for it in a text; the name of its port may differ."""
+        self.named = True
         self.producer: Step | None = None
 
-    def spec(self) -> OutputSpec:
-        raise TypeError("only PipelineData and OutputFileDatasetConfig are outputs")
+    @property
+    def name(self) -> str:
+        return self.label
+
+    @abstractmethod
+    def spec(self) -> OutputSpec: ...
 
     def as_input(self, name: str | None = None) -> OutputInput:
-        return OutputInput(self, name or self.name)
-
-    def as_mount(self) -> OutputInput:
-        return OutputInput(self, self.name)
-
-    def as_download(
-        self, input_name: str | None = None, path_on_compute: str | None = None, overwrite: bool | None = None
-    ) -> OutputInput:
-        return OutputInput(self, input_name or self.name, "download", path_on_compute)
+        """As an input of another step; without a name its own."""
+        return OutputInput(self, name or self.name, named=name is not None or self.named)
 
     def __str__(self) -> str:
-        return f"$AZUREML_DATAREFERENCE_{self.name}"
+        return reference(self.label)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.label!r})"
 
 
+@strict
 @dataclass(frozen=True)
 class OutputInput:
-    """An output of another step, as a named input of this one."""
+    """An output of another step, as an input of this one."""
 
     output: Output
     name: str
     mode: InputMode = "mount"
     path_on_compute: str | None = None
+    named: bool = True
+    """False: the name was made up, and may be changed where another port has it."""
 
     def as_mount(self, path_on_compute: str | None = None) -> OutputInput:
-        return OutputInput(self.output, self.name, "mount", path_on_compute)
+        return replace(self, mode="mount", path_on_compute=path_on_compute)
 
     def as_download(self, path_on_compute: str | None = None) -> OutputInput:
-        return OutputInput(self.output, self.name, "download", path_on_compute)
+        return replace(self, mode="download", path_on_compute=path_on_compute)
 
     def as_direct(self) -> OutputInput:
-        return OutputInput(self.output, self.name, "direct")
+        return replace(self, mode="direct", path_on_compute=None)
 
     def as_named_input(self, name: str) -> OutputInput:
-        return OutputInput(self.output, name, self.mode, self.path_on_compute)
+        return replace(self, name=name, named=True)
 
     def __str__(self) -> str:
-        return f"$AZUREML_DATAREFERENCE_{self.name}"
+        return reference(self.name)
 
 
+@strict
 class PipelineData(Output):
     """Data that one step makes and others read: a file or a folder, the script decides.
 
@@ -71,78 +84,99 @@ class PipelineData(Output):
     '$AZUREML_DATAREFERENCE_prepared'
     """
 
-    @strict
     def __init__(
         self, name: str, datastore: LocalDatastore | None = None, output_name: str | None = None, output_mode: str = "mount",
         output_path_on_compute: str | None = None, output_overwrite: bool | None = None, data_type: str | None = None,
         is_directory: bool | None = None, pipeline_output_name: str | None = None, training_output: object = None,
         allow_missing: bool = False,
     ) -> None:  # fmt: skip
-        if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
-            raise ValueError(
-                f"PipelineData name: [{name}] is not a valid, as it may contain only letters, digits, and underscores."
-            )
+        for given in (name, output_name or name):
+            if not isinstance(given, str) or not re.fullmatch(r"\w+", given):
+                raise DefinitionValueError(
+                    f"PipelineData name: [{given}] is not a valid, as it may contain only letters, digits, and underscores.",
+                    where=caller(),
+                )
         if output_mode not in ("mount", "upload", "hdfs"):
-            raise ValueError(f"Invalid output mode [{output_mode}]; expected mount or upload")
+            raise DefinitionValueError(f"Invalid output mode [{output_mode}]; expected mount or upload", where=caller())
+        if training_output is not None:
+            raise DefinitionValueError("training_output belongs to AutoML, which does not exist here", where=caller())
         super().__init__(name)
         self.output_name = output_name or name
         self._spec = OutputSpec(
             name=self.output_name, mode="upload" if output_mode == "upload" else "mount", is_directory=is_directory, allow_missing=allow_missing,
-            path_on_compute=output_path_on_compute, datastore=datastore.name if datastore else None, pipeline_output_name=pipeline_output_name,
+            path_on_compute=output_path_on_compute, datastore=_datastore_name(datastore), pipeline_output_name=pipeline_output_name,
         )  # fmt: skip
 
     def spec(self) -> OutputSpec:
         return self._spec
+
+    def as_mount(self) -> OutputInput:
+        return self.as_input()
+
+    def as_download(
+        self, input_name: str | None = None, path_on_compute: str | None = None, overwrite: bool | None = None
+    ) -> OutputInput:
+        return replace(self.as_input(input_name), mode="download", path_on_compute=path_on_compute)
 
     def as_dataset(self) -> PipelineData:
         """An output is a file dataset already; kept so that scripts of the Azure SDK run."""
         return self
 
 
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_PLACEHOLDERS = ("run-id", "output-name", "date", "step")
+
+
+@strict
 class OutputFileDatasetConfig(Output):
     """An output that names where it should be delivered and under which name it should be registered.
+
+    Among the arguments of a step it is an output of that step; `as_input()` makes it an input of another one.
 
     >>> OutputFileDatasetConfig(name="scores").as_upload().spec().mode
     'upload'
     """
 
-    _unnamed = 0
-
-    @strict
     def __init__(
-        self,
-        name: str | None = None,
-        destination: tuple[LocalDatastore, str] | None = None,
-        source: str | None = None,
+        self, name: str | None = None, destination: tuple[LocalDatastore, str] | None = None, source: str | None = None,
         partition_format: str | None = None,
-    ) -> None:
-        if name is not None and not re.fullmatch(r"[a-zA-Z_]+[a-zA-Z0-9_]*", name):
-            raise ValueError(f"invalid output name {name!r}: letters, digits and '_', not starting with a digit")
+    ) -> None:  # fmt: skip
+        if name is not None and not (isinstance(name, str) and re.fullmatch(r"[a-zA-Z_]+[a-zA-Z0-9_]*", name)):
+            raise DefinitionValueError(
+                f"invalid output name {name!r}: letters, digits and '_', not starting with a digit", where=caller()
+            )
+        if partition_format is not None:
+            raise DefinitionValueError(
+                f"partition_format={partition_format!r}: an output of files has no columns", where=caller(), hint="Leave it out."
+            )
         super().__init__(name or "output")
-        self._given = name is not None
+        self.named = name is not None
+        self._port = name or "output"
         self._changes: dict[str, object] = {}
         if destination is not None:
-            self._changes |= {"datastore": destination[0].name, "destination": destination[1]}
+            self._changes |= _destination(destination)
         if source is not None:
             self._changes["path_on_compute"] = source
 
-    def named(self, number: int) -> None:
+    @property
+    def name(self) -> str:
+        return self._port
+
+    def number(self, number: int) -> None:
         """A name that stays the same from one definition to the next, unlike the random one of the Azure SDK."""
-        if not self._given:
-            self.name = f"output_{number}"
-            self._given = True
+        self._port = f"{self.label}_{number}"
 
     def spec(self) -> OutputSpec:
-        return OutputSpec(name=self.name, **self._changes)  # type: ignore[arg-type]
+        return OutputSpec(name=self._port, **self._changes)  # type: ignore[arg-type]
 
     def as_upload(self, overwrite: bool = False, source_globs: str | None = None) -> OutputFileDatasetConfig:
         return self._changed(mode="upload", source_globs=source_globs)
 
-    def as_mount(self, disable_metadata_cache: bool = False) -> OutputFileDatasetConfig:  # type: ignore[override]
+    def as_mount(self, disable_metadata_cache: bool = False) -> OutputFileDatasetConfig:
         return self._changed(mode="mount")
 
     def register_on_complete(
-        self, name: str, description: str | None = None, tags: dict[str, str] | None = None
+        self, name: str, description: str | None = None, tags: Mapping[str, str] | None = None
     ) -> OutputFileDatasetConfig:
         return self._changed(register_name=name)
 
@@ -152,48 +186,93 @@ class OutputFileDatasetConfig(Output):
         return self
 
 
+def _destination(given: object) -> dict[str, object]:
+    if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], LocalDatastore) and isinstance(given[1], str)):
+        raise DefinitionValueError(f"destination is {given!r}; expected (datastore, 'path')", where=caller(), field="destination")
+    for placeholder in _PLACEHOLDER.findall(given[1]):
+        if placeholder not in _PLACEHOLDERS and not re.fullmatch(r"param\.[\w.\-]+", placeholder):
+            raise DefinitionValueError(
+                f"unknown placeholder {{{placeholder}}} in {given[1]!r}", where=caller(), field="destination",
+                expected="one of " + ", ".join(f"{{{name}}}" for name in _PLACEHOLDERS) + " or {param.NAME}",
+            )  # fmt: skip
+    return {"datastore": given[0].name, "destination": given[1]}
+
+
+def _datastore_name(datastore: object) -> str | None:
+    if datastore is None or isinstance(datastore, LocalDatastore):
+        return datastore.name if datastore is not None else None
+    raise DefinitionTypeError(
+        f"datastore is a {type(datastore).__name__}; expected a Datastore", where=caller(), field="datastore"
+    )
+
+
 _UNSET = object()
+_TYPES = ("str", "int", "float", "bool", "list", "none", "any")
 
 
+@strict
 class PipelineParameter:
-    """A named, typed value that is set when the pipeline is submitted.
+    """A named, typed value that is set when the pipeline is submitted. Without a default it must be given then.
 
     >>> PipelineParameter("rate", 0.1, minimum=0, maximum=1).spec().type
     'float'
     """
 
-    @strict
     def __init__(
         self, name: str, default_value: object = _UNSET, type: str | None = None, choices: list[object] | None = None,
         minimum: float | None = None, maximum: float | None = None,
     ) -> None:  # fmt: skip
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\-]{0,99}", name):
-            raise ValueError(f"invalid parameter name {name!r}: letters, digits, '_', '.', '-', starting with a letter or '_'")
+            raise DefinitionValueError(
+                f"invalid parameter name {name!r}: letters, digits, '_', '.', '-', starting with a letter or '_'", where=caller()
+            )
         self.name = name
         self.default_value = None if default_value is _UNSET else default_value
-        default = _json(self.default_value, name)
+        kind = _inferred(default_value) if type is None else getattr(type, "__name__", type)
+        if kind not in _TYPES:
+            raise DefinitionValueError(f"parameter {name!r}: unknown type {type!r}", where=caller(), expected=", ".join(_TYPES))
         self._spec = ParameterSpec(
-            name=name, type=cast(ParameterType, type) if type else _inferred(default_value), default=default, required=default_value is _UNSET,
-            choices=tuple(_json(choice, name) for choice in choices or ()), minimum=minimum, maximum=maximum,
+            name=name, type=cast(ParameterType, kind), default=frozen(self.default_value, name), required=default_value is _UNSET,
+            choices=tuple(frozen(choice, name) for choice in choices or ()), minimum=minimum, maximum=maximum,
         )  # fmt: skip
-        if self._spec.type not in ("str", "int", "float", "bool", "list", "none", "any"):
-            raise ValueError(f"parameter {name!r}: unknown type {type!r}; expected str, int, float, bool, list or any")
+        self._check()
+
+    def _check(self) -> None:
+        """A default that could never be used is an error of the definition, not of a run."""
+        ranged = self._spec.minimum is not None or self._spec.maximum is not None
+        if ranged and self._spec.type not in ("int", "float", "any"):
+            raise DefinitionValueError(
+                f"parameter {self.name!r} is a {self._spec.type} and has no minimum or maximum", where=caller()
+            )
+        if not self._spec.required:
+            try:
+                parameters.effective(PipelineSpec(name="", steps=(), parameters=(self._spec,)), {})
+            except ParameterError as error:
+                raise ParameterError(
+                    f"{error.what} (its default)", where=caller(), field=self.name, expected=error.expected
+                ) from None
 
     def spec(self) -> ParameterSpec:
         return self._spec
+
+    def __str__(self) -> str:
+        """Stands for its value in a text; a step puts the value in (see `bindings`)."""
+        return f"${{PipelineParameter:{self.name}}}"
 
     def __repr__(self) -> str:
         return f"PipelineParameter({self.name!r}, {self.default_value!r})"
 
 
-def _json(value: object, name: str) -> Json:
+def frozen(value: object, name: str) -> Json:
+    """A parameter value as it stands in a spec. Raises DefinitionTypeError."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
-        return tuple(_json(member, name) for member in value)
-    raise TypeError(
-        f"parameter {name!r}: a {type(value).__name__} cannot be a parameter; expected text, number, bool, None or a list of them"
-    )
+        return tuple(frozen(member, name) for member in value)
+    raise DefinitionTypeError(
+        f"parameter {name!r}: a {type(value).__name__} cannot be a parameter", where=caller(), field=name,
+        expected="text, number, bool, None or a list of them",
+    )  # fmt: skip
 
 
 def _inferred(default: object) -> ParameterType:

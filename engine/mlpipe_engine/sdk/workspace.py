@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mlpipe_engine.config.project import FILE_NAME, ProjectConfig, find_root, load_config, render_default_config
-from mlpipe_engine.errors import ConfigError, ProjectNotFoundError, nearest
+from mlpipe_engine.errors import ConfigError, FilesystemError, ProjectNotFoundError, nearest
 from mlpipe_engine.sdk import loading
 from mlpipe_engine.sdk.keywords import strict
 
@@ -43,6 +44,7 @@ class View(Mapping[str, V], Generic[V]):
         return len(self._names())
 
 
+@strict
 class Workspace:
     """The project that a script works in.
 
@@ -59,7 +61,6 @@ class Workspace:
         self.name = name or config.name
 
     @classmethod
-    @strict
     def from_config(
         cls,
         path: str | os.PathLike[str] | None = None,
@@ -78,10 +79,16 @@ class Workspace:
         return cls(root, load_config(root), _foreign_name(root))
 
     @classmethod
-    @strict
-    def create(cls, name: str, path: str | os.PathLike[str] = ".", exist_ok: bool = False, **ignored: Any) -> Workspace:
-        """Make a project in the folder `path`. Raises ConfigError when there is one and `exist_ok` is False."""
-        root = os.path.abspath(os.fspath(path))
+    def create(
+        cls, name: str, auth: object = None, subscription_id: str | None = None, resource_group: str | None = None,
+        location: str | None = None, create_resource_group: bool = True, sku: str = "basic", tags: Mapping[str, str] | None = None,
+        exist_ok: bool = False, show_output: bool = True, path: str | os.PathLike[str] = ".",
+    ) -> Workspace:  # fmt: skip
+        """Make a project in the folder `path`. Raises ConfigError when there is one and `exist_ok` is False.
+
+        What only a cloud needs (subscription, group, location, sku) is taken and not used.
+        """
+        root = os.path.realpath(os.fspath(path))
         if os.path.exists(os.path.join(root, FILE_NAME)):
             if not exist_ok:
                 raise ConfigError(f"{root} already is a project", hint="Use Workspace.from_config, or exist_ok=True.")
@@ -89,13 +96,19 @@ class Workspace:
         if loading.active:
             loading.note(f"Workspace.create({name!r})")
             return cls(root, ProjectConfig(name=name))
-        os.makedirs(root, exist_ok=True)
-        with open(os.path.join(root, FILE_NAME), "x", encoding="utf-8") as file:
-            file.write(render_default_config(name))
+        try:
+            os.makedirs(root, exist_ok=True)
+            with open(os.path.join(root, FILE_NAME), "x", encoding="utf-8") as file:
+                file.write(render_default_config(name))
+        except OSError as error:
+            raise FilesystemError.of(error, "make a project in", root) from error
         return cls(root, load_config(root))
 
     @classmethod
-    def get(cls, name: str | None = None, path: str | os.PathLike[str] | None = None, **ignored: Any) -> Workspace:
+    def get(
+        cls, name: str | None = None, auth: object = None, subscription_id: str | None = None, resource_group: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> Workspace:  # fmt: skip
         """The project at `path`; `name` must be its name if given."""
         workspace = cls.from_config(path)
         if name is not None and name != workspace.name:
@@ -108,12 +121,16 @@ class Workspace:
             loading.note("Workspace.write_config()")
             return
         folder = os.path.join(os.fspath(path) if path is not None else self.root, ".azureml")
-        os.makedirs(folder, exist_ok=True)
-        with open(os.path.join(folder, file_name or "config.json"), "w", encoding="utf-8") as file:
-            json.dump({"workspace_name": self.name}, file, indent=2)
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with open(os.path.join(folder, file_name or "config.json"), "w", encoding="utf-8") as file:
+                json.dump({"workspace_name": self.name}, file, indent=2)
+        except OSError as error:
+            raise FilesystemError.of(error, "write", folder) from error
 
-    @property
+    @cached_property
     def engine(self) -> Engine:
+        """One for everything asked through this object: each holds a connection to the store."""
         from mlpipe_engine.engine import Engine
 
         return Engine.open(self.root)
@@ -163,7 +180,7 @@ def _foreign_name(root: str) -> str | None:
         try:
             with open(os.path.join(root, place), encoding="utf-8-sig") as file:
                 name = json.load(file).get("workspace_name")
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             continue
         if isinstance(name, str) and name:
             return name
