@@ -16,19 +16,20 @@ import mlpipe_engine
 import pytest
 from mlpipe_engine import (
     CommandStep,
+    ConfigError,
     Dataset,
     Datastore,
     Experiment,
+    InputError,
     OutputFileDatasetConfig,
     Pipeline,
     PipelineData,
     PipelineParameter,
-    PipelineRun,
     PythonScriptStep,
-    RunFailedError,
     StepSequence,
     Workspace,
 )  # fmt: skip
+from mlpipe_engine.errors import FilesystemError
 from mlpipe_engine.model.spec import InputRef, LiteralRef, OutputRef, Text
 from worlds import World
 
@@ -243,40 +244,6 @@ def test_while_it_is_only_loaded_nothing_happens_and_that_is_said(article: World
     assert article.files() == before, "a plan leaves store and datastore byte-equal"
 
 
-def test_a_run_object_answers_everything(world: World, tmp_path: Path) -> None:
-    world.write(
-        "src/s.py",
-        "import sys\nfrom mlpipe_run import Run\nprint('out')\nprint('err', file=sys.stderr)\nRun.get_context().log('m', 1)\nopen(sys.argv[1], 'w').write('x')\n",
-    )
-    ws = Workspace.from_config(world.root)
-    o = PipelineData("o", pipeline_output_name="result")
-    good = PythonScriptStep("s.py", name="good", arguments=[o], outputs=[o], source_directory="src")
-    bad = CommandStep("exit 2", name="bad")
-    bad.run_after(good)
-    run = Pipeline(ws, [good, bad], name="p").submit("e")
-    with pytest.raises(RunFailedError, match="step bad failed"):
-        run.wait_for_completion(show_output=False)
-    assert isinstance(run, PipelineRun) and str(run) == run.id and run.get_status() == "Failed"
-    assert {step.name: step.get_status() for step in run.get_steps()} == {"good": "Finished", "bad": "Failed"}
-    (step,) = run.find_step_run("good")
-    assert (step.get_stdout_log(), step.get_stderr_log(), step.get_metrics()) == ("out\n", "err\n", {"m": 1})
-    assert run.get_metrics(recursive=True) == {"m": 1} and run.get_metrics() == {}
-    assert run.get_pipeline_output("result").download(str(tmp_path)) == 1
-    assert (tmp_path / "azureml" / f"{run.id}_good" / "o").read_text() == "x"
-    assert run.get_graph() == {"good": (), "bad": ("good",)}
-    run.set_tags({"a": "b"})
-    assert run.get_tags() == {"a": "b"} and run.get_details()["status"] == "Failed"
-
-
-def test_waiting_can_time_out_and_the_run_goes_on(world: World) -> None:
-    ws = Workspace.from_config(world.root)
-    run = Pipeline(ws, [CommandStep(["sleep", "5"], name="s")], name="p").submit("e")
-    with pytest.raises(TimeoutError, match="it goes on"):
-        run.wait_for_completion(show_output=False, timeout_seconds=0.2)
-    run.cancel()
-    assert run.wait_for_completion(show_output=False, raise_on_error=False) == "Canceled"
-
-
 @pytest.mark.parametrize("name", ["", "-x", "a b", "x" * 256, "é"])
 def test_experiment_names(ws: Workspace, name: str) -> None:
     with pytest.raises(ValueError, match="invalid experiment name"):
@@ -337,3 +304,88 @@ def test_importing_the_package_imports_nothing_else() -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]" and began
+
+
+NAMED = """
+from mlpipe_engine import *
+ws = Workspace.from_config()
+{body}
+if __name__ == "__main__":
+    {submit}.wait_for_completion(show_output=False)
+"""
+
+
+@pytest.mark.parametrize(("body", "submit", "name"), [
+    ("pipeline1 = Pipeline(ws, [CommandStep('true', name='s')])", "pipeline1.submit('e')", "daily"),
+    ("churn = Pipeline(ws, [CommandStep('true', name='s')])", "churn.submit('e')", "churn"),
+    ("a = Pipeline(ws, [CommandStep('true', name='s')])\nb = Pipeline(ws, [CommandStep('false', name='s')])", "a.submit('e')", "a"),
+    ("a = Pipeline(ws, [CommandStep('true', name='s')], name='given')", "Experiment(ws, 'e').submit(a)", "given"),
+], ids=["file", "variable", "two", "given"])  # fmt: skip
+def test_a_pipeline_has_one_name_however_it_is_started(world: World, body: str, submit: str, name: str) -> None:
+    world.write("pipelines/daily.py", NAMED.format(body=body, submit=submit))
+    done = subprocess.run(
+        [sys.executable, "pipelines/daily.py"],
+        cwd=world.root,
+        env=world.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = Workspace.from_config(world.root).engine.runs()
+    assert run.pipeline == name
+    assert name in [pipeline.name for pipeline in Workspace.from_config(world.root).engine.pipelines()]
+
+
+def test_in_a_notebook_the_variable_names_the_pipeline(world: World) -> None:
+    cell = "pipeline1 = Pipeline(ws, [CommandStep('true', name='s')])\nrun = pipeline1.submit('e')"
+    namespace: dict[str, Any] = {"ws": Workspace.from_config(world.root), "Pipeline": Pipeline, "CommandStep": CommandStep}
+    exec(compile(cell, "/tmp/ipykernel_1/2345.py", "exec"), namespace)
+    namespace["run"].wait_for_completion(show_output=False)
+    assert namespace["run"].record.pipeline == "pipeline1"
+
+
+def test_long_chains_are_built_quickly(ws: Workspace) -> None:
+    began = time.perf_counter()
+    steps: list[CommandStep] = []
+    last: list[PipelineData] = []
+    for number in range(5000):
+        output = PipelineData(f"o{number}")
+        steps.append(CommandStep(["true"], name=f"s{number}", inputs=last, outputs=[output]))
+        last = [output]
+    assert len(spec_of(ws, steps[-1]).pulled_in) == 4999
+    assert len(spec_of(ws, steps).steps) == 5000
+    assert time.perf_counter() - began < 5
+
+
+def test_a_workspace_takes_what_scripts_of_the_azure_sdk_give(world: World, tmp_path: Path) -> None:
+    made = Workspace.create("demo", subscription_id="s", resource_group="r", location="l", path=tmp_path / "new")
+    assert Workspace.get(name="demo", subscription_id="s", resource_group="r", path=tmp_path / "new").root == made.root
+    with pytest.raises(ConfigError, match="already is a project"):
+        Workspace.create("demo", path=tmp_path / "new")
+    assert Workspace.create("demo", path=tmp_path / "new", exist_ok=True).name == "demo"
+    made.write_config()
+    assert Workspace.from_config(Path(made.root, ".azureml/config.json")).name == "demo"
+    with pytest.raises(FilesystemError, match="cannot make a project in"):
+        Workspace.create("demo", path=world.root / "mlpipe.toml" / "x")
+    world.write(".azureml/config.json", "[" * 100_000)
+    assert Workspace.from_config(world.root).name == world.root.name, "a damaged foreign file lends no name and does no harm"
+    with pytest.raises(KeyError, match="did you mean 'local'"):
+        made.compute_targets["locl"]
+
+
+def test_an_upload_that_cannot_be_done_says_so(world: World) -> None:
+    store = Datastore(Workspace.from_config(world.root))
+    world.write("a/x.txt", "1")
+    with pytest.raises(InputError, match="expected a list of paths"):
+        store.upload_files("a/x.txt")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="does not point to a file"):
+        store.upload_files([world.root / "a"])
+    with pytest.raises(InputError, match="does not lie below relative_root"):
+        store.upload_files([world.root / "a/x.txt"], relative_root=world.root / "b")
+    with pytest.raises(InputError, match="is not a folder"):
+        store.upload(world.root / "a/x.txt")
+    Path(store.root, "t/x.txt").mkdir(parents=True)
+    with pytest.raises(FilesystemError, match="Is a directory"):
+        store.upload_files([world.root / "a/x.txt"], target_path="t")
+    assert Datastore(store.workspace, "workspacefilestore").download(world.root / "back") == 0
