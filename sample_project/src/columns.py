@@ -1,4 +1,7 @@
-"""What the models may know. Everything here is known when a plane leaves the gate; nothing about its arrival is."""
+"""What the models may know. Everything here is known when a plane leaves the gate; nothing about its arrival is.
+
+The month is left out: the months a model is tested on never occur in what it learns from.
+"""
 
 TARGET = "arr_delay"
 
@@ -7,7 +10,6 @@ NUMBERS = [
     "sched_minute",
     "scheduled_minutes",
     "distance",
-    "month",
     "weekday",
     "seats",
     "plane_age",

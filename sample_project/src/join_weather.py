@@ -1,4 +1,8 @@
-"""Adds the weather at the hour of the scheduled departure, and what is known of the plane."""
+"""Adds the last full hour of weather before the scheduled departure, and what is known of the plane.
+
+The row of an hour holds what was observed towards its end, so the row of the departure's own hour would tell the model things
+that most planes leave too early to know.
+"""
 
 import argparse
 
@@ -14,17 +18,17 @@ parser.add_argument("--out", required=True)
 arguments = parser.parse_args()
 
 flights = tables.read(arguments.flights)
-keys = ["origin", "month", "day", "hour"]
+keys = ["origin", "known_at"]
 weather = (
     tables.read(f"{arguments.raw}/weather.parquet")
+    .with_columns(known_at=pl.datetime(2013, "month", "day", "hour") + pl.duration(hours=1))
     .select(*keys, "temp", "wind_speed", "precip", "visib", "pressure")
-    .with_columns(pl.col("month", "day", "hour").cast(pl.Int32))
     .unique(keys, keep="first", maintain_order=True)
 )
 planes = tables.read(f"{arguments.raw}/planes.parquet").select("tailnum", "seats", plane_year="year")
 
 joined = (
-    flights.with_columns(pl.col("month", "day").cast(pl.Int32), hour=(pl.col("sched_dep_time") // 100).cast(pl.Int32))
+    flights.with_columns(known_at=pl.datetime(2013, "month", "day", pl.col("sched_dep_time") // 100))
     .join(weather, on=keys, how="left", maintain_order="left")
     .join(planes, on="tailnum", how="left", maintain_order="left")
 )

@@ -26,11 +26,11 @@ parser.add_argument("--out", required=True)
 arguments = parser.parse_args()
 
 with open(arguments.scores) as file:
-    scores = json.load(file)
+    scores = json.load(file)["test"]
 with open(f"{arguments.chosen}/card.json") as file:
     card = json.load(file)
 test = tables.read(f"{arguments.data}/test.parquet")
-guessed = tables.read(f"{getattr(arguments, card['model'])}/predictions.parquet")["predicted"].to_numpy()
+guessed = tables.read(f"{getattr(arguments, card['model'])}/test.parquet")["predicted"].to_numpy()
 wanted = models.target(test)
 
 
@@ -61,7 +61,7 @@ page = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Will the 
 <h1>Will the flight be late?</h1>
 <p>Arrival delay of {test.height:,} flights out of New York in November and December 2013, predicted when the plane leaves the
 gate from {", ".join(html.escape(name) for name in ("its delay", "its schedule", "the carrier", "the plane", "the weather"))}.
-The models learnt from January to October.</p>
+The models learnt from January to September; October chose between them.</p>
 <table><tr><th>model</th><th>RMSE, minutes</th><th>mean error</th><th>within 10 minutes</th></tr>{rows}</table>
 {svg(scatter)}{svg(hours)}</html>
 """

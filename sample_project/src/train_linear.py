@@ -17,7 +17,7 @@ parser.add_argument("--epochs", type=int, default=8)
 parser.add_argument("--out", required=True)
 arguments = parser.parse_args()
 
-train, test = (tables.read(f"{arguments.data}/{name}.parquet") for name in ("train", "test"))
+train = tables.read(f"{arguments.data}/train.parquet")
 known = models.vocabulary(train)
 middle = np.nanmean(models.numbers(train), axis=0)
 spread = np.nanstd(models.numbers(train), axis=0) + 1e-6
@@ -33,7 +33,7 @@ def inputs(frame: pl.DataFrame) -> np.ndarray:
 
 run = Run.get_context()
 run.tag("model", "linear")
-x_train, y_train, x_test, y_test = inputs(train), models.target(train), inputs(test), models.target(test)
+x_train, y_train = inputs(train), models.target(train)
 model = models.linear(arguments.learning_rate)
 for epoch in range(arguments.epochs):
     model.partial_fit(x_train, y_train)
@@ -41,4 +41,6 @@ for epoch in range(arguments.epochs):
 
 out = tables.folder(arguments.out)
 joblib.dump(model, out / "model.joblib")
-tables.write(pl.DataFrame({"predicted": model.predict(x_test).astype(np.float32)}), str(out / "predictions.parquet"))
+for name in ("validation", "test"):
+    guessed = model.predict(inputs(tables.read(f"{arguments.data}/{name}.parquet"))).astype(np.float32)
+    tables.write(pl.DataFrame({"predicted": guessed}), str(out / f"{name}.parquet"))
