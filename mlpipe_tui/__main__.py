@@ -1,12 +1,16 @@
 """`mlpipe-tui` and `python -m mlpipe_tui`: everything is a command so far."""
 
+import os
 import sys
 
 
 def main() -> None:
     from mlpipe_engine.cli.main import main as command_line
 
-    sys.exit(command_line(sys.argv[1:]))
+    code = command_line(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # closing the store's connection would merge its log into it, with syncs that nobody waits for
 
 
 if __name__ == "__main__":

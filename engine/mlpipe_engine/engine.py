@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mlpipe_engine.model.views import Explanation, Finding, Plan
     from mlpipe_engine.runner.decisions import Decisions
     from mlpipe_engine.runner.observe import Observer
+    from mlpipe_engine.runner.repeat import Repeater
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.database import Database
@@ -169,18 +170,55 @@ class Engine:
     def run(self, spec: PipelineSpec, options: SubmitOptions, sink: Sink = _nowhere) -> RunRecord:
         """Host a run in this process until it is final. SIGINT and SIGTERM cancel it when called from the main thread."""
         decided = self._decisions(spec, options)
+        repeated = self._repeat(spec, options, decided)
+        if repeated is not None:
+            return self.follow(repeated, sink)
         run, lock = self._new_run(spec, options)
         return self._host(run, decided, lock, sink)
 
     def submit(self, spec: PipelineSpec, options: SubmitOptions) -> str:
         """Start a run in a process of its own and return its id; it outlives this process."""
-        self._decisions(spec, options)
+        repeated = self._repeat(spec, options, self._decisions(spec, options))
+        if repeated is not None:
+            return repeated
         run, lock = self._new_run(spec, options)
         try:
             self._start_runner(run.id, lock)
         finally:
             os.close(lock)
         return run.id
+
+    def _repeat(self, spec: PipelineSpec, options: SubmitOptions, decided: tuple[Decisions, frozenset[str]]) -> str | None:
+        """Nothing is left to do: one row says so. Else the decisions are kept for the run that follows."""
+        from mlpipe_engine.model.plan import Reuse
+        from mlpipe_engine.runner.planning import make_plan
+
+        decisions, selection = decided
+        if self._database() is None or options.force or options.resumed_from:
+            return None
+        plan = make_plan(spec, decisions, selection, ())
+        repeated = None
+        if all(isinstance(step.decision, Reuse) for step in plan.steps) and not decisions.lost and not decisions.refreshed:
+            self._writable()
+            self.reap()
+            repeated = self._repeater(decisions, spec).repeat(spec, options, decisions, plan.steps, self._fresh_texts)
+        decisions.keep_plan(plan.steps)
+        return repeated
+
+    def _repeater(self, decisions: Decisions, spec: PipelineSpec) -> Repeater:
+        from mlpipe_engine.runner.repeat import Repeater
+
+        return Repeater(
+            root=self.root, state_dir=self.state_dir, config_path=self.config.path, database=self._writable(),
+            artifacts=decisions.artifacts, stats=decisions.resolver.stats, definitions=self._known_definitions(),
+        )  # fmt: skip
+
+    def _known_definitions(self) -> Definitions | None:
+        """None: what a run rests on cannot be told, or there is something to be said each time."""
+        try:
+            return None if self.warnings else self.definitions
+        except MlpipeError:
+            return None
 
     def _start_runner(self, run_id: str, lock: int) -> None:
         """The lock travels with its file descriptor, so the run is never seen without a living owner."""
@@ -308,6 +346,8 @@ class Engine:
         finally:
             locks.unlock(lock)
         finished = self._runs().get(run.id)
+        if decisions.options.request and finished.state is State.SUCCEEDED:
+            self._repeater(decisions, decisions.spec).keep(finished, decisions.spec, decisions.options, decisions)
         if finished.state in FINAL:
             try:
                 os.unlink(self._life_path(run.id))
@@ -447,6 +487,15 @@ class Engine:
         run = self._runs().get(record.reused_from or run_id)
         made_by = results.ResultQueries(self._reading()).get(record.result_id) if record.result_id is not None else None
         return os.path.join(self.state_dir, "runs", run.experiment, str(run.number), made_by.step if made_by else step)
+
+    def run_dir(self, run_id: str) -> str:
+        """The folder of a run, with its steps. Raises FilesystemError."""
+        from mlpipe_engine.runner.repeat import open_view
+
+        run, steps = self._runs().get(run_id), self.steps(run_id)
+        if run.mirrors is None:
+            return os.path.join(self.state_dir, "runs", run.experiment, str(run.number))
+        return open_view(self.state_dir, run, [(step, self.step_dir(run_id, step.name)) for step in steps])
 
     def log_path(self, run_id: str, step: str, stream: str) -> str:
         return os.path.join(self.step_dir(run_id, step), "logs", f"{stream}.log")

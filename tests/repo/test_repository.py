@@ -61,7 +61,7 @@ HEAVY = (
 
 
 def modules_after(*words: str, cwd: Path = REPOSITORY) -> set[str]:
-    code = "import sys\nfrom mlpipe_tui.__main__ import main\ntry:\n    main()\nexcept SystemExit:\n    pass\nprint('\\n' + ' '.join(sys.modules))"
+    code = "import sys\nfrom mlpipe_engine.cli.main import main\nmain(sys.argv[1:])\nprint('\\n' + ' '.join(sys.modules))"
     environment = os.environ | {"PYTHONPATH": f"{ENGINE}{os.pathsep}{REPOSITORY}"}
     done = subprocess.run(
         [sys.executable, "-c", code, *words], cwd=cwd, env=environment, capture_output=True, text=True, check=True

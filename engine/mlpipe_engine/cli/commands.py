@@ -60,6 +60,7 @@ COMMANDS = (
         Option("detach", "start it in the background and return", short="d"),
         JSON,
     ), ("mlpipe-tui run", "mlpipe-tui run flights --param learning_rate=0.2", "mlpipe-tui run --only report")),
+    Command("status", "quick", "what runs, what ran last, and whether anything has changed since", (), (JSON,)),
     Command("plan", "run", "show exactly what run would do, and why", ("[PIPELINE]",), (
         *SELECTION, Option("verbose", "show every cause", short="v"), JSON,
     ), ("mlpipe-tui plan", "mlpipe-tui plan flights --param max_delay=120")),

@@ -58,8 +58,15 @@ def _dispatch(argv: list[str]) -> int:
         directory, words = [*directory, *words[:taken]], words[taken:]
     if not words:
         return _help([])
+    if words[0] == "run":
+        from mlpipe_engine.cli import quick
+
+        done = quick.run(words[1:], directory[-1].removeprefix("--directory=") if directory else None)
+        if done is not None:
+            return done
     command = find_command(words[0])
     arguments = parse(command, [*words[1:], *directory])
+    arguments.words = tuple(words[1:])
     if arguments.flag("help"):
         from mlpipe_engine.cli import help
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
+from mlpipe_engine.cli.quick import shown
 from mlpipe_engine.model.plan import Cause
 from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord
 from mlpipe_engine.model.text import clean
@@ -19,15 +20,7 @@ def print_json(verb: str, **fields: object) -> None:
 
 def seconds(value: float | None) -> str:
     """0.42 s, 8.1 s, 2 min 05 s, 1 h 02 min."""
-    if value is None:
-        return ""
-    if value < 0.095:
-        return f"{value * 1000:.0f} ms"
-    if value < 60:
-        return f"{value:.1f} s"
-    if value < 3600:
-        return f"{int(value // 60)} min {int(value % 60):02d} s"
-    return f"{int(value // 3600)} h {int(value % 3600 // 60):02d} min"
+    return "" if value is None else shown(value)
 
 
 def size(value: int | None) -> str:

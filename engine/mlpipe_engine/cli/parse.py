@@ -8,12 +8,13 @@ from mlpipe_engine.cli.commands import BY_NAME, COMMON, Command, Option
 class Arguments:
     """Options by name (a text, True, or a list of texts for repeatable ones) and positionals by name."""
 
-    __slots__ = ("command", "options", "positionals")
+    __slots__ = ("command", "options", "positionals", "words")
 
     def __init__(self, command: Command) -> None:
         self.command = command
         self.options: dict[str, str | bool | list[str]] = {}
         self.positionals: dict[str, str] = {}
+        self.words: tuple[str, ...] = ()
 
     def flag(self, name: str) -> bool:
         return bool(self.options.get(name))

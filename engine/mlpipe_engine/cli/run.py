@@ -50,8 +50,14 @@ def options_of(arguments: Arguments, spec: PipelineSpec) -> SubmitOptions:
         parameters=_parameters(arguments.texts("param"), spec), force=arguments.flag("force"), force_steps=arguments.texts("force-step"),
         until_steps=arguments.texts("step"), only_steps=arguments.texts("only"), from_steps=arguments.texts("from"),
         compute=arguments.text("compute"), continue_on_step_failure=arguments.flag("continue-on-failure"),
-        tags=tuple(sorted(_pair(text, "tag") for text in arguments.texts("tag"))), source="cli",
+        tags=tuple(sorted(_pair(text, "tag") for text in arguments.texts("tag"))), source="cli", request=_request(arguments),
     )  # fmt: skip
+
+
+def _request(arguments: Arguments) -> tuple[str, ...]:
+    """The words typed behind `run`, where typing them again means the same: no forcing, no "last inputs", nothing to detach."""
+    plain = {"param", "step", "experiment", "compute", "continue-on-failure", "directory"}
+    return arguments.words if arguments.command.name == "run" and set(arguments.options) <= plain else ()
 
 
 def _parameters(texts: tuple[str, ...], spec: PipelineSpec) -> tuple[tuple[str, Json], ...]:

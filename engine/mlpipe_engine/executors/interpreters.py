@@ -84,9 +84,13 @@ def describe_cached(
 ) -> tuple[EnvironmentDescription, str | None]:
     """What is installed. `cached`: the text kept from last time; the second value is what to keep now, None if nothing changed."""
     document: dict[str, Any] = json.loads(cached) if cached else {}
+    for path in document.get("watched", ()):
+        stats.follow(path)
     if not document or document["witness"] != _witness(document["watched"]):
         answer = _ask(interpreter)
         watched = _watched(interpreter, answer)
+        for path in watched:
+            stats.follow(path)
         document = {"answer": answer, "watched": watched, "witness": _witness(watched)}
         document["installed"] = _installed(answer["sites"])
         fresh: str | None = json.dumps(document)
@@ -282,6 +286,8 @@ def describe_command(
         if not os.access(path, os.X_OK):
             raise EnvironmentProblem(f"the program {program} is not executable", hint=f"chmod +x {program}")
     else:
+        for folder in search_path(interpreter).split(":"):
+            stats.follow(folder)
         path = _find(program, search_path(interpreter))
         entries.append(ManifestEntry(Section.ENVIRONMENT, f"program {program}", _file_digest(os.path.realpath(path), stats)))
     starter = _shebang(path)

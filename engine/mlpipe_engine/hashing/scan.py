@@ -38,6 +38,7 @@ def scan_tree(root: str, *, ignore: IgnoreRules | None, cache: StatCache) -> Tre
     folders = [("", root)]
     while folders:
         relative, path = folders.pop()
+        cache.look(path)
         listed = _listed(path)
         skip = ignore.enter(relative, [item.name for item in listed]) if ignore is not None else None
         for item in listed:
@@ -71,6 +72,7 @@ def _scanned(relative: str, item: os.DirEntry[str], cache: StatCache) -> Entry:
 def _entry(relative: str, path: str, found: os.stat_result, cache: StatCache) -> Entry:
     mode = found.st_mode
     if st.S_ISLNK(mode):
+        cache.saw(path, found)
         return Entry(relative, "l", os.readlink(path))
     if not st.S_ISREG(mode):
         raise SnapshotError(

@@ -26,12 +26,40 @@ class StatCache:
         for path, dev, ino, ctime, mtime, size, digest, cached in rows:
             self._known[os.fsdecode(path)] = (int(dev), int(ino), int(ctime), int(mtime), int(size), str(digest), int(cached))  # type: ignore[call-overload, arg-type]
         self._new: dict[str, tuple[int, int, int, int, int, str, int]] = {}
+        self.seen: dict[str, os.stat_result | None] = {}
+        """Everything that was looked at, as it was first seen (None: not there): what the answers given here rest on."""
+        self.followed: dict[str, os.stat_result | None] = {}
+        self.unwatchable = False
+        """Something was looked at that stats of its paths do not tell completely (links inside a path)."""
+        self.since_ns = time.time_ns()
+
+    def saw(self, path: str, stat: os.stat_result | None) -> None:
+        """A folder that is about to be listed, a link, or something that is not there. The first look counts."""
+        self.seen.setdefault(self._key(path), stat)
+
+    def look(self, path: str) -> None:
+        """Stat `path` for the record only."""
+        try:
+            self.saw(path, os.lstat(path))
+        except OSError:
+            self.saw(path, None)
+
+    def follow(self, path: str) -> None:
+        """Like `look`, but at what a link leads to."""
+        if path not in self.followed:
+            try:
+                self.followed[path] = os.stat(path)
+            except OSError:
+                self.followed[path] = None
 
     def digest(self, path: str, stat: os.stat_result) -> str | None:
         """The digest of the file's bytes if the file cannot have changed since it was hashed."""
         if self._paranoid:
+            self.saw(path, stat)
             return None
-        known = self._known.get(self._key(path))
+        key = self._key(path)
+        self.seen.setdefault(key, stat)
+        known = self._known.get(key)
         if known is None:
             return None
         same = (

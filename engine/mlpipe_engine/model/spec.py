@@ -200,3 +200,5 @@ class SubmitOptions:
     source: str = "cli"
     """Who asked: cli, sdk, tui, watch, api."""
     resumed_from: str | None = None
+    request: tuple[str, ...] = ()
+    """The words of the command line that mean exactly this run, for the next time they are typed; (): they would not."""

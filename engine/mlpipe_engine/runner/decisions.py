@@ -5,12 +5,12 @@ Reads the store; writes nothing. What a run learns in between (outputs, metrics)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import InputError
 from mlpipe_engine.model.manifest import Manifest
-from mlpipe_engine.model.plan import Cause, Execute, Result, Skip, StepPlan, Undecided
+from mlpipe_engine.model.plan import Cause, Execute, Result, Reuse, Skip, StepPlan, Undecided
 from mlpipe_engine.model.spec import (
     Json,
     PathSource,
@@ -76,7 +76,7 @@ class Decisions:
         self.parameters = parameters
         self.resolver = resolver
         self.snapshots = snapshots
-        self._artifacts = artifacts
+        self.artifacts = artifacts
         self._database = database
         self._results = results
         self._default_compute = default_compute
@@ -89,11 +89,13 @@ class Decisions:
         self.refreshed: dict[str, str] = {}
         """New stat signatures of artifacts whose inodes changed while their bytes did not (a project that was moved)."""
         self._checked: dict[str, bool] = {}
+        self.epoch = results.epoch() if results else 0
+        self._planned: dict[str, StepPlan] = {}
 
     def use_store(self, database: Database, results: ResultQueries, artifacts: ArtifactStore) -> None:
         """What a run goes on with: a store that may not have existed when its inputs were checked, and the one artifact store
         it also publishes to, which remembers what it has seen."""
-        self._database, self._results, self._artifacts = database, results, artifacts
+        self._database, self._results, self.artifacts = database, results, artifacts
 
     def compute_of(self, step: StepSpec) -> str:
         return self.options.compute or step.compute or self._default_compute
@@ -165,8 +167,17 @@ class Decisions:
             code,
         )
 
+    def keep_plan(self, plans: Iterable[StepPlan]) -> None:
+        """Decisions of a plan that was just made stand for the run that follows it: what was decided once is not decided again."""
+        conditional = {step.name for step in self.spec.steps if step.when}
+        self._planned = {plan.step: plan for plan in plans if isinstance(plan.decision, Reuse | Execute) and plan.manifest}
+        for name in conditional:
+            self._planned.pop(name, None)
+
     def decide(self, step: StepSpec, metrics: MetricLookup, before_run: int | None = None) -> StepPlan:
         """The decision for a step all of whose inputs are known. `before_run`: compare with runs before that number."""
+        if step.name in self._planned:
+            return self._planned.pop(step.name)
         skipped = self._skip(step, metrics)
         expected = self.expected.get(step.name)
         if skipped is not None:
@@ -257,7 +268,7 @@ class Decisions:
         row = self._results.artifact(digest) if self._results else None
         if row is None:
             return False
-        verdict = self._artifacts.intact(digest, row[1])
+        verdict = self.artifacts.intact(digest, row[1])
         if verdict.signature and verdict.signature != row[1]:
             self.refreshed[digest] = verdict.signature
         if not verdict.whole:

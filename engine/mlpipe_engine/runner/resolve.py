@@ -49,7 +49,7 @@ class Resolver:
         self.root = root
         self._config = config
         self._snapshots = snapshots
-        self._stats = stats
+        self.stats = stats
         self._cached = cached
         self._code: dict[str, Tree] = {}
         self._paths: dict[PathSource, PathInput] = {}
@@ -60,7 +60,7 @@ class Resolver:
 
     def stat_rows(self) -> list[tuple[object, ...]]:
         """Digests of files that were computed here, for the store to remember."""
-        return self._stats.new_rows()
+        return self.stats.new_rows()
 
     def code(self, step: StepSpec) -> Tree | None:
         """The source tree as it was when this run first looked. Raises SnapshotError."""
@@ -93,8 +93,9 @@ class Resolver:
             path = os.path.normpath(os.path.join(self.root, source.paths[0]))
             if not os.path.lexists(path):
                 raise self._missing(source.paths[0], step)
+            self._note_links(path)
             path = os.path.realpath(path)
-            return PathInput(scan_tree(path, ignore=None, cache=self._stats), path, None)
+            return PathInput(scan_tree(path, ignore=None, cache=self.stats), path, None)
         found: set[str] = set()
         for pattern in source.paths:
             matches = self._matches(pattern)
@@ -104,8 +105,9 @@ class Resolver:
         base = os.path.commonpath([os.path.dirname(path) for path in found]) if found else self.root
         entries: list[Entry] = []
         for path in sorted(found):
+            self._note_links(path)
             relative = os.path.relpath(path, base).replace(os.sep, "/")
-            tree = scan_tree(os.path.realpath(path), ignore=None, cache=self._stats)
+            tree = scan_tree(os.path.realpath(path), ignore=None, cache=self.stats)
             entries.extend(
                 Entry(f"{relative}/{entry.path}" if entry.path else relative, entry.kind, entry.digest, entry.size_bytes)
                 for entry in tree.entries
@@ -114,9 +116,15 @@ class Resolver:
 
     def _matches(self, pattern: str) -> list[str]:
         full = os.path.join(self.root, pattern)
+        for folder in _globbed_folders(full):
+            self.stats.look(folder)
         if not glob.has_magic(pattern):
             return [os.path.normpath(full)] if os.path.lexists(full) else []
         return [os.path.normpath(path) for path in glob.glob(full, recursive=True) if not os.path.isdir(path)]
+
+    def _note_links(self, path: str) -> None:
+        if os.path.realpath(path) != path:
+            self.stats.unwatchable = True
 
     def _missing(self, path: str, step: StepSpec) -> InputMissingError:
         from mlpipe_engine.errors import nearest
@@ -140,11 +148,12 @@ class Resolver:
         from mlpipe_engine.executors import interpreters
 
         configured = self._config.compute(compute).python
+        self.stats.follow(os.path.join(self.root, ".venv", "bin", "python"))
         known = self._interpreters.get(configured)
         if known is None:
             interpreter = interpreters.find_interpreter(self.root, configured)
             key = f"environment {interpreter.path}"
-            description, text = interpreters.describe_cached(interpreter, self.root, self._cached(key), self._stats)
+            description, text = interpreters.describe_cached(interpreter, self.root, self._cached(key), self.stats)
             if text is not None:
                 self.to_cache[key] = text
             known = self._interpreters[configured] = (interpreter, description)
@@ -162,7 +171,7 @@ class Resolver:
         known = self._commands.get(key)
         if known is None:
             code = self.directory(step) if step.source_directory is not None else None
-            known = self._commands[key] = interpreters.describe_command(program, interpreter, description, self._stats, code)
+            known = self._commands[key] = interpreters.describe_command(program, interpreter, description, self.stats, code)
         return known
 
     def _program(self, step: StepSpec) -> str:
@@ -191,6 +200,20 @@ class Resolver:
                 if str(error) not in {str(known) for known in found}:
                     found.append(error)
         return found
+
+
+def _globbed_folders(pattern: str) -> list[str]:
+    """Every folder whose listing decides what a pattern matches."""
+    parts = pattern.split("/")
+    found: list[str] = []
+    for at, part in enumerate(parts):
+        if part == "**":
+            for start in glob.glob("/".join(parts[:at]) or "/"):
+                found.extend(folder for folder, _, _ in os.walk(start))
+            break
+        if glob.has_magic(part):
+            found.extend(glob.glob("/".join(parts[:at]) or "/"))
+    return found
 
 
 def platform_tag() -> str:

@@ -263,6 +263,8 @@ class ProjectIgnore:
 
     def __init__(self, project_root: str, directory: str) -> None:
         self.warnings: list[str] = []
+        self.consulted: list[str] = []
+        """Ignore files looked for above the source directory, whether they are there or not."""
         self._directory = directory
         self._levels: dict[str, list[tuple[int, list[Pattern]]]] = {}
         self._offset: list[bytes] = []
@@ -276,6 +278,7 @@ class ProjectIgnore:
         self._offset = [] if inner == "." else [os.fsencode(part) for part in inner.split(os.sep)]
         levels, folder = [], root
         for depth, part in enumerate(self._offset):
+            self.consulted += [os.path.join(folder, name) for name in (".amlignore", ".gitignore")]
             patterns = self._read(folder, os.listdir(folder), "../" * (len(self._offset) - depth))
             if patterns:
                 levels.append((depth, patterns))
@@ -307,7 +310,10 @@ class ProjectIgnore:
         self._levels[relative] = levels
 
         def ignored(name: str, is_folder: bool) -> bool:
-            if name in ALWAYS or (is_folder and os.path.exists(f"{folder}/{name}/pyvenv.cfg")):
+            if name in ALWAYS:
+                return True
+            if is_folder and os.path.exists(f"{folder}/{name}/pyvenv.cfg"):
+                self.consulted.append(f"{folder}/{name}/pyvenv.cfg")
                 return True
             if not levels:
                 return False

@@ -60,7 +60,11 @@ class SourceSnapshots:
                 hint="Put the step's scripts into a folder of their own and name that.",
             )
         rules = ProjectIgnore(self._root, directory)
+        for path in rules.consulted:
+            self._cache.look(path)
         tree = scan_tree(directory, ignore=rules, cache=self._cache)
+        for path in rules.consulted:
+            self._cache.look(path)
         for warning in (*rules.warnings, *_large(tree, directory)):
             if warning not in self.warnings:
                 self.warnings.append(warning)

@@ -118,6 +118,17 @@ class ArtifactStore:
                 raise FilesystemError.of(error, "read the artifact", self.path(digest)) from error
         return known
 
+    def stats(self, digest: str) -> list[tuple[str, os.stat_result]]:
+        """(absolute path, stat) of everything of an artifact. Raises FilesystemError when it is not as it was when it was last checked."""
+        path = self.path(digest)
+        try:
+            found = _stats(path)
+        except OSError as error:
+            raise FilesystemError.of(error, "read the artifact", path) from error
+        if self._signatures.get(digest) not in (None, _signature(found)):
+            raise FilesystemError(f"the artifact {path} is being changed", hint="Run `mlpipe-tui doctor`.")
+        return [(path + inner, stat) for inner, stat in found]
+
     def intact(self, digest: str, signature: str) -> Verdict:
         """By stats where nothing moved, by a new hash where inodes or times did."""
         try:

@@ -23,8 +23,12 @@ def unpack(body: object) -> str:
     return zlib.decompress(body).decode("ascii")
 
 
+def document_digest(text: str) -> str:
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
 def write_document(db: sqlite3.Connection, table: str, text: str) -> str:
-    digest = hashlib.sha256(text.encode("ascii")).hexdigest()
+    digest = document_digest(text)
     db.execute(f"INSERT OR IGNORE INTO {table} (digest, body) VALUES (?, ?)", (digest, pack(text)))
     return digest
 

@@ -98,6 +98,10 @@ class ResultQueries:
         rows = self._db.query("SELECT experiment FROM runs WHERE number = ?", (number,))
         return str(rows[0][0]) if rows else None
 
+    def epoch(self) -> int:
+        """A number that grows with every result that is added, withdrawn or accepted."""
+        return int(str(self._db.query("SELECT n FROM uptodate_epoch")[0][0]))
+
     def stat_rows(self) -> list[tuple[object, ...]]:
         return list(self._db.query("SELECT path, dev, ino, ctime_ns, mtime_ns, size, digest, cached_at_ns FROM stat_cache"))
 
@@ -181,6 +185,12 @@ def insert_model(db: sqlite3.Connection, run: int, step: str, name: str, path: s
 
 def put_cached(db: sqlite3.Connection, key: str, body: str) -> None:
     db.execute("INSERT OR REPLACE INTO cache (key, body) VALUES (?, ?)", (key, body))
+
+
+def put_uptodate(db: sqlite3.Connection, request: tuple[str, ...], run: int, entry: bytes, epoch: int) -> None:
+    """`epoch`: that of the decisions, and one more for every result the run added; another one means that somebody else wrote too."""
+    if db.execute("SELECT n FROM uptodate_epoch").fetchone()[0] == epoch:
+        db.execute("INSERT OR REPLACE INTO uptodate (request, run, body) VALUES (?, ?, ?)", ("\0".join(request), run, entry))
 
 
 def put_stat_rows(db: sqlite3.Connection, rows: Iterable[tuple[object, ...]]) -> None:

@@ -16,6 +16,7 @@ from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import FINAL, State
 from mlpipe_engine.store.database import Database
 from mlpipe_engine.store.documents import pairs, unpack, unpairs, write_document
+from mlpipe_engine.store.uptodate import MIRROR
 
 _RUN_COLUMNS = (
     "id, number, pipeline, experiment, state, created_at, started_at, finished_at, seconds, parameters, tags, properties,"
@@ -58,6 +59,19 @@ class RunQueries:
         if not rows:
             raise RunNotFoundError(f"no run has the id {run_id}", hint="List the runs with `mlpipe-tui runs`.")
         return _run(rows[0])
+
+    def by_number(self, number: int) -> RunRecord:
+        return _run(self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE number = ?", (number,))[0])
+
+    def latest_like(self, pipeline: str, spec: str, parameters: str) -> int | None:
+        """The newest run with rows of its own among the last hundred that ended well with this definition and these parameters."""
+        rows = self._db.query(
+            "SELECT coalesce(mirrors, number) FROM (SELECT number, mirrors, spec, parameters, state FROM runs"
+            " WHERE pipeline = ? AND parent IS NULL ORDER BY number DESC LIMIT 100)"
+            " WHERE spec = ? AND parameters = ? AND state IN ('succeeded', 'reused') LIMIT 1",
+            (pipeline, spec, parameters),
+        )
+        return int(str(rows[0][0])) if rows else None
 
     def find(self, text: str) -> RunRecord:
         """By number, "latest", id or unique prefix of an id. Raises RunNotFoundError."""
@@ -157,10 +171,7 @@ def insert_run(
 def insert_mirror(db: sqlite3.Connection, run_id: str, mirrored: int, options: SubmitOptions, now: str, seconds: float) -> int:
     """One row for a run in which everything was reused; its step rows are those of `mirrored`."""
     cursor = db.execute(
-        "INSERT INTO runs (id, pipeline, experiment, state, created_at, started_at, finished_at, seconds, parameters, tags, properties,"
-        " source, spec, options, resumed_from, mirrors)"
-        " SELECT ?, pipeline, ?, 'reused', ?, ?, ?, ?, parameters, ?, properties, ?, spec, ?, NULL, coalesce(mirrors, number)"
-        " FROM runs WHERE number = ?",
+        MIRROR,
         (run_id, options.experiment, now, now, now, seconds, pairs(options.tags), options.source, wire.dump(options), mirrored),
     )
     return int(cursor.lastrowid or 0)
@@ -239,7 +250,7 @@ def _mirrored(step: StepRecord, run: RunRecord) -> StepRecord:
         return replace(step, run_id=run.id, started_at=run.created_at, finished_at=run.finished_at)
     producer = step.reused_from or step.run_id
     return replace(
-        step, run_id=run.id, state=State.REUSED, attempt=0, decision="reuse", causes=(), unread=(), reused_from=producer,
+        step, run_id=run.id, state=State.REUSED, attempt=0, decision="reuse", causes=(), reused_from=producer,
         queued_at=run.created_at, started_at=run.created_at, finished_at=run.finished_at, exit="",
     )  # fmt: skip
 

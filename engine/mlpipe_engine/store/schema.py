@@ -115,3 +115,17 @@ def m001_runs_results_and_metrics(db: Database) -> None:
                 WHEN OLD.state IN {_FINAL} AND NEW.state <> OLD.state
                 BEGIN SELECT RAISE(ABORT, 'a final state never changes'); END"""
         )
+
+
+@migrations()
+def m006_up_to_date_entries_end_with_what_they_rest_on(db: Database) -> None:
+    db.execute("DROP TABLE uptodate")
+    db.execute("CREATE TABLE uptodate (request TEXT PRIMARY KEY, run INTEGER NOT NULL, body BLOB NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute("CREATE TABLE uptodate_epoch (n INTEGER NOT NULL) STRICT")
+    db.execute("INSERT INTO uptodate_epoch (n) VALUES (0)")
+    for name, event in (("added", "INSERT"), ("changed", "UPDATE OF withdrawn"), ("gone", "DELETE")):
+        db.execute(
+            f"CREATE TRIGGER uptodate_result_{name} AFTER {event} ON results"
+            " BEGIN DELETE FROM uptodate; UPDATE uptodate_epoch SET n = n + 1; END"
+        )
+    db.execute("CREATE INDEX runs_unfinished ON runs (number) WHERE state IN ('queued', 'running')")
