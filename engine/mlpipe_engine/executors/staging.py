@@ -161,7 +161,7 @@ def _write_step_file(step: StepSpec, layout: Layout, inputs: list[Lent], about: 
         "parent_metrics": [],
     }
     with open(f"{layout.step_dir}/step.json", "w", encoding="ascii") as file:
-        json.dump(document, file)
+        file.write(json.dumps(document))  # not json.dump: only dumps uses the encoder written in C
 
 
 def argv(step: StepSpec, layout: Layout, parameters: Mapping[str, Json], interpreter: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ Value = None | bool | int | float | str | bytes | Sequence["Value"] | Mapping[st
 """What can be part of an identity. Mappings have str keys only: {1: ...} and {"1": ...} would collide."""
 
 SCHEME = "k1"
+_LENGTH = struct.Struct(">Q").pack
 
 
 def encode(value: Value) -> bytes:
@@ -24,8 +25,13 @@ def encode(value: Value) -> bytes:
     Strings are UTF-8 and not normalised; lone surrogates (undecodable file names) keep their bytes. Raises ValueError for
     NaN and TypeError for anything else, so that no identity ever rests on `repr` or `str` of an object.
     """
-    if type(value) is str:  # the bulk of all values
-        return _item(b"s", value.encode("utf-8", "surrogateescape"))
+    kind = type(value)
+    if kind is str:  # the bulk of all values
+        payload = value.encode("utf-8", "surrogateescape")  # type: ignore[union-attr]
+        return b"s" + _LENGTH(len(payload)) + payload
+    if kind is list or kind is tuple:
+        payload = b"".join([encode(member) for member in value])  # type: ignore[union-attr]
+        return b"l" + _LENGTH(len(payload)) + payload
     if value is None:
         return _item(b"n", b"")
     if value is True or value is False:
@@ -53,7 +59,7 @@ def encode(value: Value) -> bytes:
 
 
 def _item(tag: bytes, payload: bytes) -> bytes:
-    return tag + struct.pack(">Q", len(payload)) + payload
+    return tag + _LENGTH(len(payload)) + payload
 
 
 def fingerprint(domain: str, value: Value) -> str:

@@ -36,10 +36,28 @@ def load(kind: type[T], text: str) -> T:
     return value
 
 
+_SHAPES: dict[type, tuple[str, tuple[tuple[str, object], ...]]] = {}
+"""Class -> its name, (field, default) of every field: reflection costs more than the rest of `dump`."""
+
+
+def _shape(kind: type) -> tuple[str, tuple[tuple[str, object], ...]]:
+    known = _SHAPES.get(kind)
+    if known is None:
+        known = _SHAPES[kind] = (kind.__name__, tuple((item.name, item.default) for item in fields(kind)))
+    return known
+
+
 def _lower(value: object) -> object:
+    kind = type(value)
+    if kind is str or value is None or kind is int or kind is float or kind is bool:
+        return value
+    if kind is tuple:
+        return [_lower(member) for member in value]  # type: ignore[attr-defined]
+    if kind in _SHAPES:
+        return _lower_fields(value, *_SHAPES[kind])
     if isinstance(value, Enum):
         return {"_": type(value).__name__, "value": value.value}
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, bytes):
         return {"_": "bytes", "value": value.hex()}
@@ -48,13 +66,19 @@ def _lower(value: object) -> object:
     if isinstance(value, dict):
         return {"_": "map", "value": {key: _lower(member) for key, member in value.items()}}
     if is_dataclass(value):
-        lowered: dict[str, object] = {"_": type(value).__name__}
-        for item in fields(value):
-            member = getattr(value, item.name)
-            if item.default is MISSING or member != item.default or type(member) is not type(item.default):
-                lowered[item.name] = _lower(member)
-        return lowered
+        return _lower_fields(value, *_shape(kind))
     raise TypeError(f"{type(value).__name__} does not cross process borders")
+
+
+def _lower_fields(value: object, name: str, shape: tuple[tuple[str, object], ...]) -> dict[str, object]:
+    lowered: dict[str, object] = {"_": name}
+    for field, default in shape:
+        member = getattr(value, field)
+        if member is default and default is not MISSING:
+            continue
+        if default is MISSING or member != default or type(member) is not type(default):
+            lowered[field] = _lower(member)
+    return lowered
 
 
 def _raise(value: Any) -> object:
