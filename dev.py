@@ -1,4 +1,4 @@
-"""Set-up and chores of the project: python3 dev.py demo | test | lint | check | gates | lock. Standard library only.
+"""Set-up and chores of the project: python3 dev.py demo | test | lint | check | gates | bench | lock. Standard library only.
 
 The first call makes .venv inside the clone from requirements.lock (with hashes); later calls fetch nothing. Needs no root, no
 compiler and no make. $PYTHON chooses the interpreter, else the first of python3.14 ... python3.11 that works is taken.
@@ -27,7 +27,16 @@ SYSTEM = {
 
 
 def main(words):
-    chores = {"demo": demo, "test": test, "lint": lint, "check": check, "gates": gates, "lock": lock, "venv": lambda _: 0}
+    chores = {
+        "demo": demo,
+        "test": test,
+        "lint": lint,
+        "check": check,
+        "gates": gates,
+        "bench": bench,
+        "lock": lock,
+        "venv": lambda _: 0,
+    }
     if not words or words[0] not in chores:
         print("usage: python3 dev.py " + "|".join(chores))
         return 2
@@ -73,6 +82,11 @@ def check(words):
 
 def gates(words):
     return call([PYTHON, os.path.join(HERE, "tests", "gates.py"), *words])
+
+
+def bench(words):
+    """Against other tools and floors; everything it makes lies below .cache/bench. --help names the benchmarks."""
+    return call([PYTHON, "-m", "benchmarks", *words])
 
 
 def lock(words):

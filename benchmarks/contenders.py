@@ -190,21 +190,20 @@ def remove_store(folder: str) -> None:
 
 @dataclass
 class Doit(InPlace):
-    """Two threads (faster here than its processes), the SQLite back end where dbm is the slow pure Python one, no shell."""
+    """Threads (its processes are slower), the JSON back end (SQLite and a dbm in pure Python are no faster), no shell."""
 
     program: str
     name: str = "doit"
-    state: Sequence[str] = (".doit.db", ".doit.json")
+    state: Sequence[str] = (".doit.json",)
     most_null: int = 5000
     most_cold: int = 5000
-    backend: str = "json"
 
     def write(self, folder: str, graph: Graph, step: Step, jobs: int) -> None:
-        dep_file = ".doit.json" if self.backend == "json" else ".doit.db"
         write(
             folder, "dodo.py",
             f"{_needs_literal(graph)}STEP = {list(step.words)!r}\n"
-            f"DOIT_CONFIG = {{'backend': {self.backend!r}, 'dep_file': {dep_file!r}, 'verbosity': 0, 'num_process': {jobs}, 'par_type': 'thread'}}\n\n\n"
+            "DOIT_CONFIG = {'backend': 'json', 'dep_file': '.doit.json', 'verbosity': 0, "
+            f"'num_process': {jobs}, 'par_type': 'thread'}}\n\n\n"
             "def task_step():\n"
             "    for index, needs in enumerate(NEEDS):\n"
             "        files = [f'src/{index}.txt', *(f'out/{need}.txt' for need in needs)]\n"
@@ -300,8 +299,7 @@ class FloorC(InPlace):
     def write(self, folder: str, graph: Graph, step: Step, jobs: int) -> None:
         self.jobs = jobs
         lines = [
-            "\t".join([",".join(map(str, needs)) or "-", *step.argv(graph, index)])
-            for index, needs in enumerate(graph.needs)
+            "\t".join([",".join(map(str, needs)) or "-", *step.argv(graph, index)]) for index, needs in enumerate(graph.needs)
         ]
         write(folder, "graph.txt", "\n".join(lines) + "\n")
 
@@ -310,3 +308,137 @@ class FloorC(InPlace):
             return [self.program, "check", "graph.txt"]
         return [self.program, "run", "graph.txt", str(self.jobs)]
 
+
+@dataclass
+class Tup(InPlace):
+    """Watches every step through a file system of its own (FUSE)."""
+
+    program: str
+    name: str = "tup"
+    state: Sequence[str] = (".tup",)
+    most_null: int = 5000
+    most_cold: int = 1000
+    jobs: int = 2
+
+    def write(self, folder: str, graph: Graph, step: Step, jobs: int) -> None:
+        self.jobs = jobs
+        words = " ".join(step.words)
+        lines = [f": {' '.join(inputs(graph, index))} |> {words} %o %f |> out/{index}.txt" for index in range(graph.size)]
+        write(folder, "Tupfile", "\n".join(lines) + "\n")
+
+    def forget(self, folder: str, graph: Graph) -> None:
+        super().forget(folder, graph)
+        done = subprocess.run([self.program, "init", "--no-sync"], cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BenchError(f"tup init: {done.stderr.strip() or done.stdout.strip()}")
+
+    def command(self, folder: str) -> list[str]:
+        return [self.program, "upd", f"-j{self.jobs}"]
+
+
+@dataclass
+class GoTask(InPlace):
+    """Checksums of sources; its own parallelism."""
+
+    program: str
+    name: str = "go-task"
+    state: Sequence[str] = (".task",)
+    most_null: int = 1000
+    most_cold: int = 1000
+
+    def write(self, folder: str, graph: Graph, step: Step, jobs: int) -> None:
+        tasks: dict[str, Any] = {"default": {"deps": [f"s{index}" for index in range(graph.size)]}}
+        for index, needs in enumerate(graph.needs):
+            tasks[f"s{index}"] = {
+                "deps": [f"s{need}" for need in needs], "sources": inputs(graph, index), "generates": [f"out/{index}.txt"],
+                "cmds": [" ".join(step.argv(graph, index))], "run": "once",
+            }  # fmt: skip
+        write(folder, "Taskfile.yml", json.dumps({"version": "3", "silent": True, "tasks": tasks}))
+
+    def command(self, folder: str) -> list[str]:
+        return [self.program]
+
+
+@dataclass
+class Scons(InPlace):
+    """Decides by content, and by time first, which is its fastest way that looks at content."""
+
+    program: str
+    name: str = "scons"
+    state: Sequence[str] = (".sconsign.dblite",)
+    most_null: int = 1000
+    most_cold: int = 1000
+    jobs: int = 2
+
+    def write(self, folder: str, graph: Graph, step: Step, jobs: int) -> None:
+        self.jobs = jobs
+        write(
+            folder, "SConstruct",
+            f"{_needs_literal(graph)}STEP = {' '.join(step.words)!r}\n"
+            "env = Environment(BUILDERS={}, tools=[])\nDecider('content-timestamp')\n"
+            "for index, needs in enumerate(NEEDS):\n"
+            "    files = ['src/%d.txt' % index] + ['out/%d.txt' % need for need in needs]\n"
+            "    env.Command('out/%d.txt' % index, files, STEP + ' $TARGET $SOURCES')\n",
+        )  # fmt: skip
+
+    def command(self, folder: str) -> list[str]:
+        return [self.program, "-Q", "-s", f"-j{self.jobs}", "out"]
+
+
+@dataclass
+class Snakemake(InPlace):
+    program: str
+    name: str = "snakemake"
+    state: Sequence[str] = (".snakemake",)
+    most_null: int = 1000
+    most_cold: int = 100
+    jobs: int = 2
+
+    def write(self, folder: str, graph: Graph, step: Step, jobs: int) -> None:
+        self.jobs = jobs
+        write(
+            folder, "Snakefile",
+            f"{_needs_literal(graph)}STEP = {' '.join(step.words)!r}\n\n"
+            "def files(wildcards):\n    index = int(wildcards.index)\n"
+            "    return [f'src/{index}.txt', *(f'out/{need}.txt' for need in NEEDS[index])]\n\n"
+            "rule all:\n    input: [f'out/{index}.txt' for index in range(len(NEEDS))]\n\n"
+            "rule step:\n    output: 'out/{index}.txt'\n    input: files\n    shell: STEP + ' {output} {input}'\n",
+        )  # fmt: skip
+
+    def command(self, folder: str) -> list[str]:
+        return [self.program, "--cores", str(self.jobs), "--quiet", "all"]
+
+
+@dataclass
+class Dvc(InPlace):
+    """One stage at a time: it knows no other way. Its own cache is on; there is no git repository around it."""
+
+    program: str
+    name: str = "dvc"
+    state: Sequence[str] = ("dvc.lock", ".dvc")
+    most_null: int = 100
+    most_cold: int = 100
+
+    def write(self, folder: str, graph: Graph, step: Step, jobs: int) -> None:
+        stages = {
+            f"s{index}": {
+                "cmd": " ".join(step.argv(graph, index)), "deps": inputs(graph, index), "outs": [f"out/{index}.txt"],
+            }
+            for index in range(graph.size)
+        }  # fmt: skip
+        write(folder, "dvc.yaml", json.dumps({"stages": stages}))
+
+    def forget(self, folder: str, graph: Graph) -> None:
+        super().forget(folder, graph)
+        done = subprocess.run([self.program, "init", "--no-scm", "-q"], cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BenchError(f"dvc init: {done.stderr.strip()}")
+
+    def command(self, folder: str) -> list[str]:
+        return [self.program, "repro", "-q"]
+
+
+PEERS: dict[str, Any] = {
+    "doit": Doit, "make": Make, "ninja": Ninja, "tup": Tup, "go-task": GoTask, "scons": Scons, "snakemake": Snakemake, "dvc": Dvc,
+}  # fmt: skip
+"""Name -> what is made of its program."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
-import time
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from benchmarks.errors import BenchError
+
+_ENOUGH_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +22,7 @@ class Sample:
     cpu_seconds: float
     """User and system time of the process and of all it waited for."""
     rss_bytes: int
-    """The largest single process. It cannot read lower than what this harness holds itself."""
+    """The largest single process. It cannot read lower than the 10 MiB of the process that starts and times it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +82,14 @@ class Bench:
     environment: Mapping[str, str] = field(default_factory=dict)
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    _timer: _Timer = field(default_factory=lambda: _Timer())
 
     def compare(
         self, workload: str, case: str, entries: Sequence[Entry], *, steps: int = 0, rounds: int | None = None, warm: bool = True
     ) -> list[Figure]:
         """All entries once a round, each round beginning with another. `warm`: a first round that does not count.
 
+        One that has taken ten seconds by its second sample is not asked for more.
         An entry that fails is named and left out; the others go on.
         """
         taken: dict[str, list[Sample]] = {entry.name: [] for entry in entries}
@@ -92,6 +99,8 @@ class Bench:
         for number in range(-1 if warm else 0, wanted):
             shift = number % max(1, len(alive))
             for entry in [*alive[shift:], *alive[:shift]]:
+                if _enough(taken[entry.name]):
+                    continue
                 try:
                     entry.before(number)
                     sample = self.time(entry.argv(), entry.cwd)
@@ -125,28 +134,43 @@ class Bench:
     def time(self, argv: Sequence[str], cwd: str) -> Sample:
         """Raises BenchError with the last lines it printed when it does not exit with 0."""
         output = os.path.join(self.root, "last-output.txt")
-        os.sync()  # what an earlier process left to be written is not paid by this one
-        back = os.getcwd()
-        os.chdir(cwd)
-        try:
-            begun = time.perf_counter()
-            pid = os.posix_spawn(
-                argv[0], argv, self.environment,
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_OPEN, 1, output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
-                    (os.POSIX_SPAWN_DUP2, 1, 2),
-                ],
-            )  # fmt: skip
-            _, status, usage = os.wait4(pid, 0)
-            wall = time.perf_counter() - begun
-        except OSError as error:
-            raise BenchError(f"cannot start {argv[0]}: {error.strerror}") from error
-        finally:
-            os.chdir(back)
-        if status != 0:
-            raise BenchError(f"{os.path.basename(argv[0])} ended with {os.waitstatus_to_exitcode(status)}: {_tail(output)}")
-        return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+        answer = self._timer.ask({"argv": list(argv), "cwd": cwd, "env": dict(self.environment), "output": output})
+        if "error" in answer:
+            raise BenchError(f"cannot start {argv[0]}: {answer['error']}")
+        if answer["code"] != 0:
+            raise BenchError(f"{os.path.basename(argv[0])} ended with {answer['code']}: {_tail(output)}")
+        return Sample(answer["wall"], answer["cpu"], answer["rss"])
+
+    def close(self) -> None:
+        self._timer.close()
+
+
+class _Timer:
+    """programs/timer.py, which starts what is measured: a child inherits the peak memory of its parent."""
+
+    def __init__(self) -> None:
+        program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "programs", "timer.py")
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def close(self) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+def _enough(samples: Sequence[Sample]) -> bool:
+    """A contender that takes many seconds is not asked as often as one that takes milliseconds: two samples tell it."""
+    return len(samples) >= 2 and sum(sample.wall_seconds for sample in samples) > _ENOUGH_SECONDS
 
 
 def _tail(path: str) -> str:

@@ -11,7 +11,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.contenders import Contender, Doit, FloorC, FloorPython, Make, Ninja, Ours, Step
+from benchmarks.contenders import PEERS, Contender, FloorC, FloorPython, Ours, Step
 from benchmarks.errors import BenchError
 from benchmarks.graphs import cksum, fnv
 
@@ -84,8 +84,7 @@ class Site:
         floor = self.compiled("floor")
         if floor:
             found.append(FloorC(floor))
-        makers = {"doit": Doit, "make": Make, "ninja": Ninja}
-        found += [makers[name](program) for name, program in peers.items() if name in makers]
+        found += [PEERS[name](program) for name, program in peers.items()]
         return found
 
 

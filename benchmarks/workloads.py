@@ -10,7 +10,7 @@ from functools import partial
 from benchmarks.contenders import Contender, Ours, Step, edit, make_project
 from benchmarks.errors import BenchError
 from benchmarks.graphs import Graph, chain, fan, layered, source_bytes
-from benchmarks.measure import Bench, Entry, Figure
+from benchmarks.measure import Bench, Entry
 from benchmarks.site import Site
 
 _editions = iter(range(1, 1 << 60))
@@ -45,6 +45,9 @@ class Arena:
     def run(self, one: Contender) -> None:
         self.bench.time(one.command(self.folders[one.name]), self.folders[one.name])
 
+    def forget(self, one: Contender, _: int) -> None:
+        one.forget(self.folders[one.name], self.graph)
+
     def check(self, one: Contender) -> None:
         """Every output holds what it has to. Raises BenchError."""
         wanted = self.graph.results(self.sources, self.step.digest)
@@ -57,7 +60,9 @@ class Arena:
         after = one.marks(self.folders[one.name], self.graph)
         return sum(a != b for a, b in zip(before or [None] * len(after), after, strict=True))
 
-    def entries(self, prepare: Callable[[Contender, int], None], expected: int | None = None, *, checked: bool = False) -> list[Entry]:
+    def entries(
+        self, prepare: Callable[[Contender, int], None], expected: int | None = None, *, checked: bool = False
+    ) -> list[Entry]:
         """One a contender. `expected`: how many steps have to run; `checked`: every output is looked at."""
         return [self._entry(one, prepare, expected, checked) for one in self.contenders]
 
@@ -86,7 +91,9 @@ def nothing(_: Contender, __: int) -> None:
 
 def up_to_date(bench: Bench, site: Site, contenders: list[Contender], step: Step) -> None:
     """W1."""
-    graphs = [layered(20), chain(20), fan(20)] if bench.quick else [layered(100), layered(1000), layered(5000), chain(5000), fan(1000)]
+    graphs = (
+        [layered(20), chain(20), fan(20)] if bench.quick else [layered(100), layered(1000), layered(5000), chain(5000), fan(1000)]
+    )
     for graph in graphs:
         arena = Arena(bench, site, [one for one in contenders if graph.size <= one.most_null], graph, step)
         arena.settle()
@@ -97,8 +104,8 @@ def cold(bench: Bench, site: Site, contenders: list[Contender], step: Step) -> N
     """W2."""
     for graph in [layered(20)] if bench.quick else [layered(100), layered(1000)]:
         arena = Arena(bench, site, [one for one in contenders if graph.size <= one.most_cold], graph, step)
-        entries = arena.entries(lambda one, _: one.forget(arena.folders[one.name], arena.graph), graph.size, checked=True)
-        bench.compare("W2", graph.name, entries, steps=graph.size, rounds=max(1, bench.rounds // 2), warm=False)
+        entries = arena.entries(arena.forget, graph.size, checked=True)
+        bench.compare("W2", graph.name, entries, steps=graph.size, rounds=max(1, bench.rounds - 2), warm=False)
 
 
 def one_changed(bench: Bench, site: Site, contenders: list[Contender], step: Step) -> None:
@@ -134,10 +141,3 @@ def start_up(bench: Bench, site: Site, contenders: list[Contender], step: Step) 
         for words in verbs if isinstance(one, Ours) else [["help"], ["list"], ["run"]]:
             entries.append(Entry(f"{one.name} {' '.join(words)}", partial(list, [program, *words]), folder))
     bench.compare("W4", graph.name, entries, rounds=bench.rounds * 3)
-
-
-def of(figures: Iterable[Figure], workload: str, case: str, contender: str) -> Figure | None:
-    for figure in figures:
-        if (figure.workload, figure.case, figure.contender) == (workload, case, contender):
-            return figure
-    return None

@@ -14,7 +14,9 @@ from hashlib import blake2b
 def main(path, jobs):
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode=WAL")
-    rows = db.execute("SELECT s.id, s.argv, s.needs, s.files, r.stats, r.digests FROM steps s LEFT JOIN records r USING (id) ORDER BY s.id")
+    rows = db.execute(
+        "SELECT s.id, s.argv, s.needs, s.files, r.stats, r.digests FROM steps s LEFT JOIN records r USING (id) ORDER BY s.id"
+    )
     known, ready, waiting, users, stale, argvs, needs_of, files_of = {}, deque(), {}, {}, set(), {}, {}, {}
     stat = os.stat
 
@@ -23,7 +25,7 @@ def main(path, jobs):
         if found is None:
             try:
                 seen = stat(file)
-                found = "%d.%d.%d" % (seen.st_mtime_ns, seen.st_size, seen.st_ino)
+                found = f"{seen.st_mtime_ns}.{seen.st_size}.{seen.st_ino}"
             except FileNotFoundError:
                 found = "-"
             known[file] = found
@@ -48,7 +50,7 @@ def main(path, jobs):
             ready.append(number)
     if stale:
         execute(db, jobs, ready, waiting, users, argvs, files_of)
-    print("%d ran" % len(stale))
+    print(f"{len(stale)} ran")
 
 
 def execute(db, jobs, ready, waiting, users, argvs, files_of):
@@ -60,13 +62,13 @@ def execute(db, jobs, ready, waiting, users, argvs, files_of):
             running[os.posix_spawn(argv[0], argv, os.environ)] = number
         pid, status = os.wait()
         if status:
-            sys.exit("step %d failed" % running[pid])
+            sys.exit(f"step {running[pid]} failed")
         number = running.pop(pid)
         names = files_of[number]
         stats = []
         for name in names:
             seen = os.stat(name)
-            stats.append("%d.%d.%d" % (seen.st_mtime_ns, seen.st_size, seen.st_ino))
+            stats.append(f"{seen.st_mtime_ns}.{seen.st_size}.{seen.st_ino}")
         records.append((number, " ".join(stats), " ".join(map(digest, names))))
         for user in users.get(number, ()):
             waiting[user] -= 1

@@ -1,0 +1,80 @@
+"""What the engine has to reach, as ratios of two figures of the same session. A ratio across sessions or machines is never made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from benchmarks.measure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    what: str
+    workload: str
+    case: str
+    ours: str
+    base: str
+    limit: float
+    at_least: bool = False
+    """The ratio of rates (base's time by ours) has to reach the limit, where else the ratio of times must not pass it."""
+    base_case: str | None = None
+    profile: str = ""
+    """Which profile shows why it was missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    target: Target
+    ratio: float | None
+    """None: a figure is missing."""
+
+    @property
+    def word(self) -> str:
+        if self.ratio is None:
+            return "not measured"
+        met = self.ratio >= self.target.limit if self.target.at_least else self.ratio <= self.target.limit
+        return "ok" if met else "missed"
+
+
+_OURS = "mlpipe-tui"
+TARGETS = (
+    Target("up to date, 1,000 steps", "W1", "layered 1,000", _OURS, "floor_py", 2.0, profile="null"),
+    Target("up to date, 1,000 steps", "W1", "layered 1,000", _OURS, "doit", 0.27, profile="null"),
+    Target("up to date, 5,000 steps", "W1", "layered 5,000", _OURS, "floor_py", 2.0, profile="null"),
+    Target("up to date, 5,000 steps", "W1", "layered 5,000", _OURS, "doit", 0.27, profile="null"),
+    Target(
+        "up to date, 5,000 by 1,000 (linear)", "W1", "layered 5,000", _OURS, _OURS, 5.0, base_case="layered 1,000", profile="null"
+    ),
+    Target("up to date, chain of 5,000", "W1", "chain 5,000", _OURS, "floor_py", 2.0, profile="null"),
+    Target("first run, 1,000 steps", "W2", "layered 1,000", _OURS, "doit", 1.0, profile="cold"),
+    Target("first run, 200 Python steps", "W2p", "200 Python steps", _OURS, "copy and spawn", 1.3, profile="python-steps"),
+    Target("one source changed, 98 of 1,000", "W3", "layered 1,000, 98 below", _OURS, "doit", 0.30, profile="changed"),
+    Target("one source touched, 1,000 steps", "W3t", "layered 1,000, touched", _OURS, "doit", 0.25, profile="null"),
+    Target("--help", "W4", "layered 10", f"{_OURS} --help", "python -c pass", 2.0),
+    Target("status", "W4", "layered 10", f"{_OURS} status", "python -c pass", 3.0),
+    Target("writes through the recorder", "W9", "write 100,000 rows", "recorder", "raw executemany", 0.3, at_least=True),
+    Target("page 1 of 100,000 runs", "W9", "page 1 of runs, 100,000 runs", "engine", "raw query", 2.0),
+    Target("a deep page of 100,000 runs", "W9", "deep page of runs, 100,000 runs", "engine", "raw query", 2.0),
+)
+
+
+def judge(figures: Iterable[Figure], targets: Iterable[Target] = TARGETS) -> list[Verdict]:
+    """Every figure must come from one session."""
+    known = list(figures)
+    return [Verdict(target, ratio(known, target)) for target in targets]
+
+
+def ratio(figures: list[Figure], target: Target) -> float | None:
+    ours = _find(figures, target.workload, target.case, target.ours)
+    base = _find(figures, target.workload, target.base_case or target.case, target.base)
+    if ours is None or base is None:
+        return None
+    return base.wall / ours.wall if target.at_least else ours.wall / base.wall
+
+
+def _find(figures: list[Figure], workload: str, case: str, contender: str) -> Figure | None:
+    for figure in figures:
+        if figure.workload == workload and figure.case == case and figure.contender == contender:
+            return figure
+    return None
