@@ -7,19 +7,23 @@ import os
 import pstats
 import re
 import sys
-from collections.abc import Callable
 
 from benchmarks import python_steps
 from benchmarks.contenders import Contender, Step, edit, make_project
 from benchmarks.graphs import layered
 from benchmarks.measure import Bench
-from benchmarks.site import REPOSITORY, Site
+from benchmarks.site import PROGRAMS, REPOSITORY, Site
 
 _LINES = 25
 
 
 def profile(bench: Bench, site: Site, contenders: list[Contender], step: Step, name: str) -> str:
-    """The text of one profile: null, changed, cold or python-steps."""
+    """The text of one profile, one of TITLES. Prereq for pages: W9 was measured in this session."""
+    path = os.path.join(site.root, f"{name}.prof")
+    traced = [sys.executable, "-m", "cProfile", "-o", path]
+    if name == "pages":
+        bench.time([*traced, str(PROGRAMS / "store_pages.py"), site.folder("store-100000"), "200"], site.root)
+        return _text(name, path)
     ours = next(one for one in contenders if one.name == "mlpipe-tui")
     folder = site.folder("profile")
     graph = layered(1000)
@@ -32,9 +36,8 @@ def profile(bench: Bench, site: Site, contenders: list[Contender], step: Step, n
             bench.time([site.ours, "run"], folder)
     if name == "changed":
         edit(folder, graph.step_with_below(98), 1)
-    path = os.path.join(site.root, f"{name}.prof")
-    bench.time([sys.executable, "-m", "cProfile", "-o", path, site.ours, "run"], folder)
-    return f"{TITLES[name]}\n\n{_listed(path, 'tottime')}\n{_listed(path, 'cumulative')}"
+    bench.time([*traced, site.ours, "run"], folder)
+    return _text(name, path)
 
 
 TITLES = {
@@ -42,7 +45,12 @@ TITLES = {
     "changed": "mlpipe-tui run, layered 1,000, 98 steps below one changed source",
     "cold": "mlpipe-tui run, layered 1,000, first run",
     "python-steps": "mlpipe-tui run, 200 Python steps that share 50 files, first run",
+    "pages": "pages of 100,000 runs, steps of a run, why: each asked 201 times through the engine and by the raw query",
 }
+
+
+def _text(name: str, path: str) -> str:
+    return f"{TITLES[name]}\n\n{_listed(path, 'tottime')}\n{_listed(path, 'cumulative')}"
 
 
 def _listed(path: str, order: str) -> str:
@@ -58,6 +66,3 @@ def _shorten(line: str) -> str:
     for folder in (str(REPOSITORY / "engine"), str(REPOSITORY), sys.base_prefix, sys.prefix):
         line = line.replace(folder + os.sep, "")
     return re.sub(r"(^|\s)/\S*/([^/\s]+)", r"\1\2", line)
-
-
-Profile = Callable[[Bench, Site, list[Contender], Step, str], str]

@@ -65,7 +65,7 @@ def as_json(session: Session) -> str:
         "versions": dict(session.versions), "absent": dict(session.absent), "notes": list(session.notes),
         "targets": [
             {"what": verdict.target.what, "ours": verdict.target.ours, "base": verdict.target.base, "limit": verdict.target.limit,
-             "at_least": verdict.target.at_least, "ratio": verdict.ratio, "verdict": verdict.word}
+             "at_least": verdict.target.at_least, "ratio": verdict.ratio, "cpu_ratio": verdict.cpu_ratio, "verdict": verdict.word}
             for verdict in session.verdicts
         ],
         "figures": [
@@ -89,8 +89,8 @@ def as_markdown(session: Session) -> str:
         "",
         "## Targets",
         "",
-        "| what | against | wanted | found | |",
-        "|---|---|---|---|---|",
+        "| what | against | wanted | found | of CPU time | |",
+        "|---|---|---|---|---|---|",
         *(_target_row(verdict) for verdict in session.verdicts),
         "",
     ]
@@ -116,18 +116,19 @@ def as_lines(session: Session) -> list[str]:
         if verdict.ratio is not None:
             target = verdict.target
             sign = ">=" if target.at_least else "<="
-            lines.append(
-                f"  {verdict.word:<7} {target.what:<38} {verdict.ratio:>8.2f}x {target.base:<16} wanted {sign} {target.limit:.2f}"
-            )
+            cpu = "" if verdict.cpu_ratio is None else f"   of CPU time {verdict.cpu_ratio:.2f}x"
+            found = f"{verdict.ratio:>8.2f}x {target.base:<16} wanted {sign} {target.limit:.2f}"
+            lines.append(f"  {verdict.word:<7} {target.what:<38} {found}{cpu}")
     return lines
 
 
 def _target_row(verdict: Verdict) -> str:
     target = verdict.target
     found = "" if verdict.ratio is None else f"{verdict.ratio:.2f}x"
+    cpu = "" if verdict.cpu_ratio is None else f"{verdict.cpu_ratio:.2f}x"
     base = f"itself, {target.base_case}" if target.base_case else target.base
     word = {"ok": "ok", "missed": "**missed**"}.get(verdict.word, verdict.word)
-    return f"| {target.what} | {base} | {'>=' if target.at_least else '<='} {target.limit:.2f}x | {found} | {word} |"
+    return f"| {target.what} | {base} | {'>=' if target.at_least else '<='} {target.limit:.2f}x | {found} | {cpu} | {word} |"
 
 
 def _table(figures: list[Figure]) -> list[str]:
@@ -161,8 +162,9 @@ def _method(session: Session) -> list[str]:
         "",
         "- Whole processes, timed from before the spawn until wait4 returns, by a small process that does nothing else (so RSS cannot read",
         "  below about 10 MiB). Output goes to a file, the environment is fixed, caches are warm, everything lies on one file system.",
-        "- In every round all contenders run once, each round begins with another one; before each process `sync`, untimed. A first round does",
-        "  not count, except where every sample is a first run. A contender that has taken ten seconds after two samples is not asked for more.",
+        "- In every round all contenders run once, each round begins with another one; before each process `sync`, untimed. Nothing is timed",
+        "  on a cold cache: every contender has run twice before, and start-up has a first round that does not count. A contender that has taken",
+        "  ten seconds after two samples is not asked for more.",
         "- The graph is seeded: ten layers, a step reads its own source and the outputs of two steps of the layer before. The program of every",
         "  step is a static C program that writes a digest of what it read; without a C compiler, a shell script. After every first run and every",
         "  change all outputs of all contenders are compared with what they must contain; a contender that is wrong is left out.",

@@ -97,7 +97,7 @@ def up_to_date(bench: Bench, site: Site, contenders: list[Contender], step: Step
     for graph in graphs:
         arena = Arena(bench, site, [one for one in contenders if graph.size <= one.most_null], graph, step)
         arena.settle()
-        bench.compare("W1", graph.name, arena.entries(nothing, 0), steps=graph.size)
+        bench.compare("W1", graph.name, arena.entries(nothing, 0), steps=graph.size, warm=False)
 
 
 def cold(bench: Bench, site: Site, contenders: list[Contender], step: Step) -> None:
@@ -121,12 +121,12 @@ def one_changed(bench: Bench, site: Site, contenders: list[Contender], step: Ste
         edit(arena.folders[one.name], index, edition)
 
     below = len(graph.below(index))
-    bench.compare("W3", f"{graph.name}, {below} below", arena.entries(change, checked=True), steps=below)
+    bench.compare("W3", f"{graph.name}, {below} below", arena.entries(change, checked=True), steps=below, warm=False)
 
     def touch(one: Contender, _: int) -> None:
         os.utime(os.path.join(arena.folders[one.name], "src", f"{index}.txt"))
 
-    bench.compare("W3t", f"{graph.name}, touched", arena.entries(touch), steps=graph.size)
+    bench.compare("W3t", f"{graph.name}, touched", arena.entries(touch), steps=graph.size, warm=False)
 
 
 def start_up(bench: Bench, site: Site, contenders: list[Contender], step: Step) -> None:
