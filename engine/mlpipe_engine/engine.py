@@ -26,7 +26,7 @@ from mlpipe_engine.errors import (
     nearest,
 )  # fmt: skip
 from mlpipe_engine.model.events import Event
-from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord
+from mlpipe_engine.model.records import Acceptance, MetricRecord, RunRecord, StepRecord
 from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import FINAL, GOOD, State
 from mlpipe_engine.store import locks, results
@@ -125,6 +125,38 @@ class Engine:
 
         decisions, selection = self._decisions(spec, options)
         return make_plan(spec, decisions, selection, self._effects())
+
+    def accept(self, step: str, run_id: str | None, because: str, pipeline: str | None = None) -> Acceptance:
+        """Keep the result a step has in that run (else its last) for what it would run now. Only changes of code and environment."""
+        from mlpipe_engine.runner import accepting
+        from mlpipe_engine.runner.planning import make_plan
+
+        run = self._runs().get(run_id) if run_id is not None else None
+        spec = self.pipeline(pipeline or (run.pipeline if run is not None else None))
+        known = self._runs().step(run, step).result_id if run is not None else None
+        result = accepting.result_to_keep(results.ResultQueries(self._reading()), spec, step, run, known)
+        made_in = run or self._runs().get(result.run_id)
+        names = {parameter.name for parameter in spec.parameters}
+        options = replace(
+            self._runs().options(made_in.id), until_steps=(step,), only_steps=(), from_steps=(), force=False, force_steps=(),
+            parameters=tuple(item for item in made_in.parameters if item[0] in names),
+        )  # fmt: skip
+        decisions, selection = self._decisions(spec, options)
+        plan = make_plan(spec, decisions, selection, ())
+        return accepting.accept(self._writable(), decisions, plan, spec.step(step), result, because)
+
+    def acceptances(self) -> tuple[Acceptance, ...]:
+        """Newest first; revoked ones too."""
+        from mlpipe_engine.store.acceptances import AcceptanceQueries
+
+        database = self._database()
+        return AcceptanceQueries(database).all() if database else ()
+
+    def revoke(self, acceptance: int) -> Acceptance:
+        """The steps it stood for run again."""
+        from mlpipe_engine.runner.accepting import revoke
+
+        return revoke(self._writable(), acceptance)
 
     def _effects(self) -> tuple[str, ...]:
         return self.definitions.effects if "definitions" in self.__dict__ else ()

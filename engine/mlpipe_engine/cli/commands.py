@@ -88,6 +88,12 @@ COMMANDS = (
     Command("cancel", "run", "stop a run and everything it started", ("RUN",), (JSON,), ("mlpipe-tui cancel latest",)),
     Command("resume", "run", "go on with a run that was interrupted, canceled or failed", ("[RUN]",), (JSON,), ("mlpipe-tui resume",)),
     Command("pipelines", "show", "list the pipelines of this project and their parameters", (), (JSON,)),
+    Command("accept", "accept", "keep a step's result although its code or environment changed", ("[STEP]", "[RUN]"), (
+        Option("because", "why the change does not matter; shown wherever the result is reused", "TEXT"),
+        Option("pipeline", "the pipeline of the step, where there are several", "NAME"),
+        Option("list", "show everything that was accepted"),
+        Option("revoke", "take an acceptance back: the step runs again", "ID"), JSON,
+    ), ('mlpipe-tui accept train --because "comment only"', "mlpipe-tui accept --list")),
     Command("doctor", "show", "check this machine and this project", (), (JSON,)),
     Command("completion", "completion", "print a completion script for bash, zsh or fish", ("SHELL",), (), (
         'eval "$(mlpipe-tui completion bash)"',

@@ -269,6 +269,8 @@ def _expected(made: Plan) -> str:
 
 def _decision_text(step: StepPlan) -> tuple[str, str, tuple[Cause, ...]]:
     match step.decision:
+        case Reuse(result, (Cause(kind="accepted") as accepted, *changes)):
+            return "=", f"reuse from run {result.run_number} ({accepted})", tuple(changes)
         case Reuse(result, note):
             unread = "; changed but never read" if note else ""
             return "=", f"reuse from run {result.run_number}{unread}", note

@@ -140,7 +140,10 @@ def why(arguments: Arguments) -> int:
     match step.state:
         case State.REUSED:
             source = engine.find_run(step.reused_from).number if step.reused_from else "?"
+            accepted = step.unread[0] if step.unread and step.unread[0].kind == "accepted" else None
             made = f"its result of run {source} was made from the same inputs, code, arguments and environment"
+            if accepted is not None:
+                made = f"its result of run {source} was kept although something differs ({clean(str(accepted))})"
             print(f"{clean(step.name)} was reused in run {run.number}: {made}")
         case State.SKIPPED:
             print(f"{clean(step.name)} was skipped in run {run.number}")
@@ -150,9 +153,11 @@ def why(arguments: Arguments) -> int:
             print(f"{clean(step.name)} ran in run {run.number}{compared}, because:")
     for cause in answer.causes:
         print(f"  {clean(str(cause))}")
-    if answer.changed_but_unread:
-        print("changed since, but never read by it:")
-        for cause in answer.changed_but_unread:
+    unread = [cause for cause in answer.changed_but_unread if cause.kind != "accepted"]
+    if unread:
+        kept = len(unread) < len(answer.changed_but_unread)
+        print("changed, and accepted as it is:" if kept else "changed since, but never read by it:")
+        for cause in unread:
             print(f"  {clean(str(cause))}")
     for entry in entries:
         print(f"  {entry.section.value:<12} {clean(entry.name)} = {clean(json.dumps(_plain(entry.value)))}")

@@ -20,7 +20,7 @@ from mlpipe_engine.store.uptodate import MIRROR
 
 _RUN_COLUMNS = (
     "id, number, pipeline, experiment, state, created_at, started_at, finished_at, seconds, parameters, tags, properties,"
-    " source, spec, resumed_from, (SELECT m.id FROM runs m WHERE m.number = runs.mirrors), error, parent, name"
+    " source, spec, resumed_from, (SELECT m.id FROM runs m WHERE m.number = runs.mirrors), error, parent, name, kind"
 )
 _STEP_COLUMNS = (
     "s.name, s.idx, s.state, s.attempt, s.decision, s.causes, s.unread, s.compared, s.manifest, s.base_key, s.snapshot, s.result,"
@@ -144,21 +144,21 @@ class RunQueries:
         return bool(self._db.query("SELECT cancel_requested FROM runs WHERE id = ?", (run_id,))[0][0])
 
     def unfinished(self) -> tuple[RunRecord, ...]:
-        rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE state IN ('queued', 'running') AND parent IS NULL")
+        rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE state IN ('queued', 'running') AND kind <> 'child'")
         return tuple(map(_run, rows))
 
 
 def insert_run(
     db: sqlite3.Connection, run_id: str, spec: PipelineSpec, options: SubmitOptions, parameters: Iterable[tuple[str, object]], now: str,
-    selected: frozenset[str],
+    selected: frozenset[str], *, parent: str | None = None, kind: str = "run",
 ) -> int:  # fmt: skip
     """A queued run with a queued row for every selected step. Returns its number."""
     digest = write_document(db, "specs", wire.dump(spec))
     cursor = db.execute(
-        "INSERT INTO runs (id, pipeline, experiment, state, created_at, parameters, tags, properties, source, spec, options, resumed_from)"
-        " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO runs (id, pipeline, experiment, state, created_at, parameters, tags, properties, source, spec, options, resumed_from,"
+        " parent, kind) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (run_id, spec.name, options.experiment, now, wire.dump(tuple(parameters)), pairs(options.tags), pairs(options.properties),
-         options.source, digest, wire.dump(options), options.resumed_from),
+         options.source, digest, wire.dump(options), options.resumed_from, parent, kind),
     )  # fmt: skip
     number = int(cursor.lastrowid or 0)
     db.executemany(
@@ -179,8 +179,8 @@ def insert_mirror(db: sqlite3.Connection, run_id: str, mirrored: int, options: S
 
 def insert_child_run(db: sqlite3.Connection, child_id: str, parent: str, name: str, now: str) -> None:
     db.execute(
-        "INSERT OR IGNORE INTO runs (id, pipeline, experiment, state, created_at, started_at, source, spec, parent, name)"
-        " SELECT ?, pipeline, experiment, 'running', ?, ?, 'step', '', id, ? FROM runs WHERE id = ?",
+        "INSERT OR IGNORE INTO runs (id, pipeline, experiment, state, created_at, started_at, source, spec, parent, name, kind)"
+        " SELECT ?, pipeline, experiment, 'running', ?, ?, 'step', '', id, ?, 'child' FROM runs WHERE id = ?",
         (child_id, now, now, name, parent),
     )
 
@@ -221,12 +221,13 @@ def _causes(text: object) -> tuple[Cause, ...]:
 
 def _run(row: tuple[object, ...]) -> RunRecord:
     (run_id, number, pipeline, experiment, state, created, started, finished, seconds, parameters, tags, properties, source, spec,
-     resumed, mirrors, error, parent, name) = row  # fmt: skip
+     resumed, mirrors, error, parent, name, kind) = row  # fmt: skip
     return RunRecord(
         id=str(run_id), number=int(str(number)), pipeline=str(pipeline), experiment=str(experiment), state=State(str(state)),
         created_at=str(created), started_at=_text(started), finished_at=_text(finished), seconds=_float(seconds),
         parameters=wire.load(tuple, str(parameters)), tags=unpairs(tags), properties=unpairs(properties), source=str(source),
         spec_digest=str(spec), resumed_from=_text(resumed), mirrors=_text(mirrors), error=str(error), parent=_text(parent), name=str(name),
+        kind=str(kind),
     )  # fmt: skip
 
 
