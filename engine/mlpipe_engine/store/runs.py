@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from mlpipe_engine.errors import RunNotFoundError, nearest
 from mlpipe_engine.model import wire
 from mlpipe_engine.model.plan import Cause
-from mlpipe_engine.model.records import RunRecord, StepRecord
+from mlpipe_engine.model.records import RunRecord, StepRecord, Sweep
 from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import FINAL, State
 from mlpipe_engine.store.database import Database
@@ -104,6 +104,23 @@ class RunQueries:
         rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE parent = ? ORDER BY number", (run_id,))
         return tuple(map(_run, rows))
 
+    def sweep(self, run: RunRecord) -> Sweep:
+        """Prereq: the run is of kind "sweep"."""
+        row = self._db.query("SELECT axes, parallel, fail_fast FROM sweeps WHERE run = ?", (run.number,))[0]
+        return Sweep(axes=wire.load(tuple, str(row[0])), parallel=int(str(row[1])), fail_fast=bool(row[2]))
+
+    def child_states(self, run_ids: tuple[str, ...]) -> dict[str, dict[State, int]]:
+        """How many runs of each state these sweeps have; a run that was started again does not count."""
+        found: dict[str, dict[State, int]] = {run_id: {} for run_id in run_ids}
+        marks = ", ".join("?" * len(run_ids))
+        sql = (
+            f"SELECT parent, state, count(*) FROM runs WHERE parent IN ({marks}) AND id NOT IN"
+            f" (SELECT resumed_from FROM runs WHERE parent IN ({marks}) AND resumed_from IS NOT NULL) GROUP BY parent, state"
+        )
+        for parent, state, count in self._db.query(sql, (*run_ids, *run_ids)) if run_ids else ():
+            found[str(parent)][State(str(state))] = int(str(count))
+        return found
+
     def steps(self, run: RunRecord) -> tuple[StepRecord, ...]:
         """In pipeline order. A run that mirrors another shows that one's results as reused."""
         if run.mirrors is not None:
@@ -166,6 +183,13 @@ def insert_run(
         [(number, index, step.name, spec.name, now) for index, step in enumerate(spec.steps) if step.name in selected],
     )
     return number
+
+
+def insert_sweep(db: sqlite3.Connection, run: int, sweep: Sweep) -> None:
+    db.execute(
+        "INSERT INTO sweeps (run, axes, parallel, fail_fast) VALUES (?, ?, ?, ?)",
+        (run, wire.dump(sweep.axes), sweep.parallel, int(sweep.fail_fast)),
+    )
 
 
 def insert_mirror(db: sqlite3.Connection, run_id: str, mirrored: int, options: SubmitOptions, now: str, seconds: float) -> int:
