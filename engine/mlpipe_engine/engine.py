@@ -36,11 +36,12 @@ from mlpipe_engine.store.database import PerThread
 if TYPE_CHECKING:
     from mlpipe_engine.definitions.loader import Definitions
     from mlpipe_engine.hashing.stat_cache import StatCache
+    from mlpipe_engine.model.bundle import Bundle, BundleFacts, Replay
     from mlpipe_engine.model.compare import Comparison, FileChange, RunDiff
     from mlpipe_engine.model.manifest import Manifest
-    from mlpipe_engine.model.spec import Json
     from mlpipe_engine.model.views import Explanation, Finding, Plan
     from mlpipe_engine.runner.comparing import Shelf
+    from mlpipe_engine.runner.debugging import Bench
     from mlpipe_engine.runner.decisions import Decisions
     from mlpipe_engine.runner.observe import Observer
     from mlpipe_engine.runner.repeat import Repeater
@@ -181,6 +182,109 @@ class Engine:
 
         return Shelf(self._reading(), self._artifacts(), self._snapshots(self._stats()))
 
+    def debug(self, step: str, run_id: str | None = None, pipeline: str | None = None) -> Bench:
+        """The directory of a step's last execution (of that in the run, where one is given) laid out anew, else of its first."""
+        from mlpipe_engine.runner import debugging
+
+        found = debugging.execution(self._runs(), self._runs().get(run_id), step) if run_id is not None else None
+        if run_id is None:
+            name, database = pipeline or self.config.default_pipeline, self._database()
+            found = debugging.last_execution(run_rows.RunQueries(database), name, step) if database else None
+        if found is None:
+            return self._debug_planned(self.pipeline(pipeline), step)
+        run, record = found
+        options = replace(self._runs().options(run.id), only_steps=(), until_steps=(), from_steps=(), parameters=run.parameters)
+        decisions = self._unchecked(self._runs().spec(run), options)
+        repeated = debugging.recall(run, record, self.manifest(run.id, record.name), decisions)
+        return debugging.lay_out(repeated, decisions, self._artifacts(), results.ResultQueries(self._reading()), self._place())
+
+    def _debug_planned(self, spec: PipelineSpec, step: str) -> Bench:
+        from mlpipe_engine.runner import debugging
+
+        planned = debugging.planned(spec, step)
+        decisions, _ = self._decisions(spec, SubmitOptions(experiment="debug", only_steps=(step,)))
+        queries = results.ResultQueries(self._database() or self._writable())
+        return debugging.lay_out(planned, decisions, self._artifacts(), queries, self._place())
+
+    def _place(self) -> tuple[str, str, str]:
+        return self.root, self.state_dir, self.config.name
+
+    def changed_inputs(self, bench: Bench) -> tuple[str, ...]:
+        """Names of stored inputs that were changed while a step was tried by hand."""
+        from mlpipe_engine.runner.debugging import changed_inputs
+
+        return changed_inputs(bench, self._artifacts())
+
+    def export(self, run_id: str, path: str, *, outputs: str = "last", inputs: bool = True) -> BundleFacts:
+        """One file with everything of a run. `outputs`: "last" (of steps that feed no other), "all", "none" or names."""
+        from mlpipe_engine.runner.bundling import facts_of
+        from mlpipe_engine.store.bundles import write
+
+        if os.path.lexists(path):
+            raise InputError(f"{path} exists", hint="Choose another place with -o.")
+        bundle, places = self._gather(run_id, outputs, inputs=inputs)
+        write(path, bundle, places)
+        return facts_of(path, bundle, places)
+
+    def _gather(self, run_id: str, outputs: str, *, inputs: bool) -> tuple[Bundle, dict[str, str]]:
+        from mlpipe_engine.runner.bundling import Gathering, Source
+
+        run = self._runs().get(run_id)
+        options = replace(self._runs().options(run.id), parameters=run.parameters)
+        resolver = self._unchecked(self._runs().spec(run), options).resolver if run.kind == "run" else None
+        gathering = Gathering(Source(
+            root=self.root, name=self.config.name, database=self._reading(), artifacts=self._artifacts(), resolver=resolver,
+            snapshots=self._snapshots(self._stats()),
+        ), run)  # fmt: skip
+        return gathering.bundle(outputs, inputs=inputs), gathering.places
+
+    def import_bundle(self, path: str) -> RunRecord:
+        """The run of a bundle, with a number of this project. Raises InputError; then nothing was added."""
+        from mlpipe_engine.runner.bundling import Target, bring_in
+        from mlpipe_engine.store.bundles import Archive
+
+        with Archive(path, max_bytes=_room(self.root)) as archive:
+            target = Target(
+                state_dir=self.state_dir,
+                database=self._writable(),
+                artifacts=self._artifacts(),
+                snapshots=self._snapshots(self._stats()),
+            )
+            return self._runs().get(bring_in(archive, target))
+
+    def replay(
+        self, what: str, step: str | None = None, sink: Sink = _nowhere, *, keep: bool = False, is_file: bool = False
+    ) -> Replay:
+        """Run it again in an empty project (`what`: the id of a run, or a bundle) and compare the outputs. Adds no run here."""
+        from mlpipe_engine.runner.bundling import scratch
+        from mlpipe_engine.store.bundles import Archive
+
+        with scratch(keep=keep) as place:
+            if not is_file:
+                bundle, blobs = self._gather(what, "none", inputs=True)
+                return self._replay(bundle, blobs, step, place, sink, keep=keep)
+            with Archive(what, max_bytes=_room(place)) as archive:
+                blobs = archive.unpack(os.path.join(place, ".blobs"))
+                return self._replay(archive.bundle, blobs, step, place, sink, keep=keep)
+
+    def _replay(self, bundle: Bundle, blobs: dict[str, str], step: str | None, place: str, sink: Sink, *, keep: bool) -> Replay:
+        from mlpipe_engine.executors.interpreters import find_interpreter
+        from mlpipe_engine.runner import replaying
+
+        stage = replaying.set_up(bundle, blobs, replaying.steps_to_replay(bundle, step), place)
+        config = replaying.config_for(self.config, lambda python: find_interpreter(self.root, python).path)
+        other = Engine(place, config)
+        try:
+            made = other.run(stage.spec, stage.options, sink)
+            ours, theirs = self._artifacts(), other._artifacts()
+            judged = replaying.judge(
+                bundle, other.steps(made.id), lambda record: other.manifest(made.id, record.name),
+                lambda digest: bundle.artifacts.get(digest) or ours.tree(digest), theirs.tree,
+            )  # fmt: skip
+        finally:
+            other.close()
+        return replace(judged, place=place if keep else "")
+
     def acceptances(self) -> tuple[Acceptance, ...]:
         """Newest first; revoked ones too."""
         from mlpipe_engine.store.acceptances import AcceptanceQueries
@@ -199,21 +303,12 @@ class Engine:
 
     def _decisions(self, spec: PipelineSpec, options: SubmitOptions) -> tuple[Decisions, frozenset[str]]:
         """Everything that can be wrong before a run starts is raised here, all at once."""
-        from mlpipe_engine.planning import graph, parameters
-        from mlpipe_engine.runner.decisions import Decisions
-        from mlpipe_engine.runner.resolve import Resolver
+        from mlpipe_engine.planning import graph
 
         graph.check(spec)
         selection = graph.select(spec, options)
-        values = dict(parameters.effective(spec, dict(options.parameters)))
-        stats = self._stats()
-        snapshots = self._snapshots(stats)
-        resolver = Resolver(self.root, self.config, snapshots, stats, self._cached)
-        database = self._database()
-        queries = results.ResultQueries(database) if database else None
-        decisions = Decisions(
-            spec, options, values, resolver, snapshots, self._artifacts(), database, queries, self.config.default_compute
-        )
+        decisions = self._unchecked(spec, options)
+        resolver, snapshots = decisions.resolver, decisions.snapshots
         self._check_computes(spec, decisions, selection.run)
         problems = resolver.problems(spec, selection.run, decisions.compute_of)
         self.warnings = tuple(snapshots.warnings)
@@ -223,6 +318,21 @@ class Engine:
             if step.name in selection.assumed:
                 decisions.assume(step)
         return decisions, selection.run
+
+    def _unchecked(self, spec: PipelineSpec, options: SubmitOptions) -> Decisions:
+        from mlpipe_engine.planning import parameters
+        from mlpipe_engine.runner.decisions import Decisions
+        from mlpipe_engine.runner.resolve import Resolver
+
+        values = dict(parameters.effective(spec, dict(options.parameters)))
+        stats = self._stats()
+        snapshots = self._snapshots(stats)
+        resolver = Resolver(self.root, self.config, snapshots, stats, self._cached)
+        database = self._database()
+        queries = results.ResultQueries(database) if database else None
+        return Decisions(
+            spec, options, values, resolver, snapshots, self._artifacts(), database, queries, self.config.default_compute
+        )
 
     def _check_computes(self, spec: PipelineSpec, decisions: Decisions, selected: frozenset[str]) -> None:
         for step in spec.steps:
@@ -788,6 +898,13 @@ class _Texts:
 
     def put(self, key: str, text: str) -> None:
         self._engine._fresh_texts[key] = text
+
+
+def _room(folder: str) -> int:
+    """Bytes that may be unpacked there: nine tenths of what is free."""
+    import shutil
+
+    return shutil.disk_usage(folder).free * 9 // 10
 
 
 def _boot_id() -> str:

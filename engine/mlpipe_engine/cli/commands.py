@@ -101,6 +101,23 @@ COMMANDS = (
         Option("step", "only this step", "STEP"), Option("patch", "with the changed lines of code"),
         Option("exit-code", "exit 1 when they differ"), JSON,
     ), ("mlpipe-tui diff 12 latest --patch",)),
+    Command("debug", "debug", "a shell in a step's directory, laid out once more with its code and inputs", (
+        "STEP", "[RUN]", "[-- COMMAND...]"), (
+        Option("pdb", "run the step's script under Python's debugger"),
+        Option("print", "only lay it out, keep it, and print the directory and the command"),
+        Option("keep", "keep the directory afterwards"),
+        Option("pipeline", "the pipeline of the step, where there are several", "NAME"), JSON,
+    ), ("mlpipe-tui debug train", "mlpipe-tui debug train 12 --pdb", "mlpipe-tui debug train -- ls -l ../in")),
+    Command("export", "bundle", "put a run into one file: records, code, logs, outputs, inputs", ("RUN",), (
+        Option("output", "the file to write (default: PIPELINE-RUN.zip)", "FILE", "o"),
+        Option("outputs", "which outputs: last (of steps that feed no other), all, none, or names", "WHICH"),
+        Option("no-inputs", "leave out files that steps read from outside the store"), JSON,
+    ), ("mlpipe-tui export 12 -o best.zip", "mlpipe-tui export latest --outputs train.model")),
+    Command("import", "bundle", "bring the run of a bundle into this project", ("FILE",), (JSON,), ("mlpipe-tui import best.zip",)),
+    Command("verify", "bundle", "check every byte of a bundle", ("FILE",), (JSON,), ("mlpipe-tui verify best.zip",)),
+    Command("replay", "bundle", "run a run or a bundle again in an empty project, and compare the outputs", ("RUN_OR_FILE",), (
+        Option("step", "only up to this step", "STEP"), Option("keep", "keep the project it was replayed in"), JSON,
+    ), ("mlpipe-tui replay 12", "mlpipe-tui replay best.zip --step evaluate")),
     Command("accept", "accept", "keep a step's result although its code or environment changed", ("[STEP]", "[RUN]"), (
         Option("because", "why the change does not matter; shown wherever the result is reused", "TEXT"),
         Option("pipeline", "the pipeline of the step, where there are several", "NAME"),

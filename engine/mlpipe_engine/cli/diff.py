@@ -38,7 +38,7 @@ def _print(engine: Engine, found: RunDiff, *, patch: bool) -> None:
     _section("steps", [line for step in found.steps for line in _step(step)])
     _section("metrics", [_metric(change) for change in found.metrics])
     same = sum(1 for step in found.steps if step.status in ("same", "renamed"))
-    tail = f"; {found.equal_metrics} metrics equal" if found.equal_metrics else ""
+    tail = f"; {found.equal_metrics} metric{'' if found.equal_metrics == 1 else 's'} equal" if found.equal_metrics else ""
     verdict = "nothing that decides a result differs" if found.equal else "they differ"
     print(f"{verdict}: {same} of {len(found.steps)} steps are the same{tail}")
     states = f"{left.state} in {seconds(left.seconds) or '?'} -> {right.state} in {seconds(right.seconds) or '?'}"

@@ -40,10 +40,7 @@ def runs(arguments: Arguments) -> int:
         rows = [row for row in rows if row[1]][:limit]
     sweeps = engine.sweep_states(tuple(run.id for run, _ in rows if run.kind == "sweep"))
     if arguments.flag("json"):
-        print_json("runs", items=[
-            run_document(run, interrupted=gone) | ({"runs": {state.value: count for state, count in sweeps[run.id].items()}} if run.id in sweeps else {})
-            for run, gone in rows
-        ])  # fmt: skip
+        print_json("runs", items=[run_document(run, interrupted=gone) | _folded(sweeps.get(run.id)) for run, gone in rows])
         return 0
     if not rows:
         print("no runs yet; start one with `mlpipe-tui run`" if state is None else f"no run is {state}")
@@ -55,6 +52,10 @@ def runs(arguments: Arguments) -> int:
          for run, gone in rows],
     )  # fmt: skip
     return 0
+
+
+def _folded(states: dict[State, int] | None) -> dict[str, object]:
+    return {} if states is None else {"runs": {state.value: count for state, count in states.items()}}
 
 
 def show(arguments: Arguments) -> int:
@@ -128,7 +129,9 @@ def _print_run(engine: Engine, run: RunRecord, interrupted: bool) -> None:
 
 def _reason(step: StepRecord, numbers: dict[str, int]) -> str:
     if step.state is State.REUSED:
-        return f"reused from run {numbers.get(step.reused_from or '', '?')}"
+        if step.reused_from is None:
+            return "reused, where this run was made"
+        return f"reused from run {numbers.get(step.reused_from, '?')}"
     if step.state is State.FAILED:
         return step.error or step.exit
     more = f" and {len(step.causes) - 1} more" if len(step.causes) > 1 else ""

@@ -12,7 +12,17 @@ from typing import Literal, Protocol
 
 from mlpipe_engine.errors import UsageError, nearest
 from mlpipe_engine.model.compare import (
-    ComparedRun, Comparison, ContentChange, FileChange, MetricChange, RunDiff, RunFacts, SharedCause, StepDiff, StepFacts, ValueChange,
+    ComparedRun,
+    Comparison,
+    ContentChange,
+    FileChange,
+    MetricChange,
+    RunDiff,
+    RunFacts,
+    SharedCause,
+    StepDiff,
+    StepFacts,
+    ValueChange,
 )  # fmt: skip
 from mlpipe_engine.model.encoding import encode
 from mlpipe_engine.model.manifest import Manifest, Section
@@ -62,7 +72,7 @@ def _pairs(before: Sequence[StepFacts], after: Sequence[StepFacts]) -> list[tupl
     for name, step in new.items():
         partner = old.get(name) or next((left for left in gone if _same_work(left, step)), None)
         if partner in gone:
-            gone.remove(partner)  # type: ignore[arg-type]
+            gone.remove(partner)
         pairs.append((partner, step))
     return pairs + [(step, None) for step in gone]
 

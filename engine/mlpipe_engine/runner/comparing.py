@@ -107,9 +107,9 @@ def patch(shelf: Shelf, change: FileChange) -> Iterator[str]:
     elif b"\0" in left or b"\0" in right or max(len(left), len(right)) > _TEXT_BYTES:
         yield f"{name}: a binary or large file, {len(left):,} -> {len(right):,} bytes"
     else:
-        texts = [body.decode("utf-8", "backslashreplace").splitlines() for body in (left, right)]
+        old, new = (body.decode("utf-8", "backslashreplace").splitlines() for body in (left, right))
         before, after = ("/dev/null" if not change.before else f"a/{name}"), ("/dev/null" if not change.after else f"b/{name}")
-        yield from difflib.unified_diff(*texts, before, after, lineterm="")
+        yield from difflib.unified_diff(old, new, before, after, lineterm="")
 
 
 def compare(

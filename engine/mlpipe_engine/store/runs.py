@@ -104,6 +104,25 @@ class RunQueries:
         rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE parent = ? ORDER BY number", (run_id,))
         return tuple(map(_run, rows))
 
+    def last_execution(self, step: str, pipeline: str | None) -> RunRecord | None:
+        """The newest run in which a step of that name was executed, however it ended; of any pipeline when none is named."""
+        sql = (
+            "SELECT run FROM step_runs WHERE pipeline = ? AND name = ? AND decision = 'execute' AND manifest IS NOT NULL"
+            " ORDER BY run DESC LIMIT 1"
+        )
+        names = [pipeline] if pipeline is not None else self._pipelines()
+        found = [row[0] for name in names for row in self._db.query(sql, (name, step))]
+        return self.find(str(max(found))) if found else None  # type: ignore[type-var]
+
+    def _pipelines(self) -> list[str]:
+        """Names that have runs, by jumps through an index: a plain DISTINCT reads a row for every run."""
+        names: list[str] = []
+        while True:
+            rows = self._db.query("SELECT min(pipeline) FROM step_runs WHERE pipeline > ?", (names[-1] if names else "",))
+            if not rows or rows[0][0] is None:
+                return names
+            names.append(str(rows[0][0]))
+
     def sweep(self, run: RunRecord) -> Sweep:
         """Prereq: the run is of kind "sweep"."""
         row = self._db.query("SELECT axes, parallel, fail_fast FROM sweeps WHERE run = ?", (run.number,))[0]
