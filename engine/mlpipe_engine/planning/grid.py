@@ -79,7 +79,10 @@ def _checked(spec: PipelineSpec, parameter: ParameterSpec, words: list[str], giv
 
 def _distinct(values: list[Json]) -> tuple[Json, ...]:
     """1, 1.0 and True are three values; a value given twice is one."""
-    return tuple({encode(value): value for value in reversed(values)}.values())[::-1]
+    found: dict[bytes, Json] = {}
+    for value in values:
+        found.setdefault(encode(value), value)
+    return tuple(found.values())
 
 
 def _words(parameter: ParameterSpec, text: str) -> list[str]:
