@@ -33,7 +33,7 @@ def demo(world: World) -> World:
 
 def test_code_parameters_inputs_outputs_and_metrics(demo: World) -> None:
     demo.write("raw.csv", "a,b\n1,2\n3,4\n")
-    demo.write("src/train.py", TRAIN.replace("float(sys.argv[3])", "float(sys.argv[3]) * 2 \x1b[31m"[:26]))
+    demo.write("src/train.py", TRAIN.replace("float(sys.argv[3])", "2 * float(sys.argv[3])"))
     demo.run(parameters={"lr": 3})
     text = demo.cli("diff", "1", "2").stdout
     assert "parameters:\n  lr  1 -> 3\n" in text

@@ -63,7 +63,12 @@ def test_a_grid_runs_every_point_and_shares_what_is_the_same(demo: World) -> Non
     assert [(item["number"], item["kind"], item["runs"]) for item in listed] == [(1, "sweep", {"succeeded": 4})]
     assert "4 runs, 4 succeeded" in demo.cli("runs").stdout
     shown = demo.json("show", "1")
-    assert {(row["parameters"]["lr"], row["parameters"]["depth"]) for row in shown["items"]} == {(0.1, 3), (0.1, 5), (0.2, 3), (0.2, 5)}
+    assert {(row["parameters"]["lr"], row["parameters"]["depth"]) for row in shown["items"]} == {
+        (0.1, 3),
+        (0.1, 5),
+        (0.2, 3),
+        (0.2, 5),
+    }
     child = demo.json("show", "2")["run"]
     assert child["kind"] == "run" and child["parent"] == listed[0]["id"] and child["tags"]["grid"].startswith("depth=")
     assert "part of" in demo.cli("show", "2").stdout
