@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -283,7 +284,7 @@ HOSTILE: dict[str, tuple[Callable[[list[tuple[zipfile.ZipInfo, bytes]]], None], 
     "negative size": (edit(files=[["blobs/00", "b3:00", -1]]), "list of files makes no sense"),
     "not json": (deep, "not JSON"),
     "forged manifest": (poison, "a fingerprint is not that of its manifest"),
-    "step name": (climbing_step, "no step it could have"),
+    "step name": (climbing_step, "no sense"),
     "tree climbs": (tree_of(Entry("../x", "d")), "leads out of it"),
     "tree absolute": (tree_of(Entry("/x", "d")), "leads out of it"),
     "tree twice": (tree_of(Entry("a", "d"), Entry("a", "l", "b")), "stands twice"),
@@ -291,7 +292,7 @@ HOSTILE: dict[str, tuple[Callable[[list[tuple[zipfile.ZipInfo, bytes]]], None], 
     "link out": (tree_of(Entry("a", "d"), Entry("a/x", "l", "../../y")), "the link 'a/x' leads out"),
     "link to root": (tree_of(Entry("x", "l", "/etc/passwd")), "leads out of it"),
     "bytes missing": (tree_of(Entry("x", "f", hash_bytes(b"never"), 5)), "are not in it"),
-    "device": (tree_of(Entry("x", "c")), "unknown kind"),  # type: ignore[arg-type]
+    "device": (tree_of(Entry("x", "c")), "Entry.kind cannot be 'c'"),  # type: ignore[arg-type]
 }
 
 
@@ -308,6 +309,48 @@ def test_a_hostile_bundle_is_one_line_and_adds_nothing(other: World, exported: b
         engine.import_bundle(str(path))
     assert said in str(caught.value) and "\n" not in str(caught.value), str(caught.value)
     assert other.files() == before
+
+
+def with_manifest(body: bytes) -> Callable[[list[tuple[zipfile.ZipInfo, bytes]]], None]:
+    return lambda entries: entries.__setitem__(0, (entries[0][0], body))
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths to every value of a document, but for the lists of installed distributions: they are many and all alike."""
+    yield path
+    if isinstance(value, dict | list) and not (
+        isinstance(value, dict) and value.get("section", {}) == {"_": "Section", "value": "environment"}
+    ):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from leaves(value[key], (*path, key))
+
+
+def test_a_manifest_with_any_one_value_changed_is_imported_or_refused_in_one_line(other: World, exported: bytes) -> None:
+    path = other.root.parent / "b.zip"
+    path.write_bytes(exported)
+    with zipfile.ZipFile(path) as archive:
+        whole = json.loads(archive.read("manifest.json"))
+    rng = random.Random(7)
+    found = sorted((place for place in leaves(whole) if place), key=str)
+    odd = [None, "", "x\ud800", -1, 1 << 70, 1.5, True, [], {}, ["a"], {"_": "State", "value": "running"}, "../x", "a\0b"]
+    engine, refused = Engine.open(str(other.root)), 0
+    for _ in range(250):
+        text = json.dumps(whole)
+        spoiled = json.loads(text)
+        place = rng.choice(found)
+        inner = spoiled
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = rng.choice(odd)
+        if len(place) > 1 and place[:2] != ("run", "id"):
+            spoiled["run"]["id"] = f"{rng.getrandbits(128):032x}"
+        rewrite(path, with_manifest(json.dumps(spoiled).encode()))
+        try:
+            engine.steps(engine.import_bundle(str(path)).id)
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error), place
+    assert 100 < refused < 250, "most changes are refused, and what means nothing may differ"
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

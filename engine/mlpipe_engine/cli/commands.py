@@ -95,7 +95,8 @@ COMMANDS = (
     Command("resume", "run", "go on with a run that was interrupted, canceled or failed", ("[RUN]",), (JSON,), ("mlpipe-tui resume",)),
     Command("pipelines", "show", "list the pipelines of this project and their parameters", (), (JSON,)),
     Command("compare", "sweep", "show runs side by side: parameters that differ, metrics, times", ("RUN...",), (
-        Option("metric", "order by this metric, best first", "NAME"), Option("goal", "what is best of --metric: min or max", "min|max"), JSON,
+        Option("metric", "order by this metric, best first", "NAME"), Option("goal", "what is best of --metric: min or max", "min|max"),
+        Option("all", "also metrics that are the same in all of them"), JSON,
     ), ("mlpipe-tui compare 12 --metric rmse --goal min", "mlpipe-tui compare 3 4 7")),
     Command("diff", "diff", "what differs between two runs: code, parameters, inputs, environment, metrics, outputs", ("RUN", "OTHER"), (
         Option("step", "only this step", "STEP"), Option("patch", "with the changed lines of code"),

@@ -138,7 +138,7 @@ def compare(arguments: Arguments) -> int:
     if arguments.flag("json"):
         print_json("compare", **comparison_document(found))
     else:
-        print_comparison(found)
+        print_comparison(found, everything=arguments.flag("all"))
     return 0
 
 
@@ -151,17 +151,24 @@ def wanted_metric(arguments: Arguments) -> tuple[str | None, Goal]:
     return metric, cast("Goal", goal or "")
 
 
-def print_comparison(found: Comparison) -> None:
+def print_comparison(found: Comparison, *, everything: bool = False) -> None:
+    """Metrics that are the same everywhere tell nothing; they are only counted."""
+    shown = found.metrics if everything else found.differing
     rows = []
     for row in found.rows:
         values, metrics = dict(row.parameters), dict(row.metrics)
         cells = [str(row.run.number), "interrupted" if row.interrupted else row.run.state.value, seconds(row.run.seconds)]
         cells += [_shown(values[name]) if name in values else "" for name in found.parameters]
-        for name in found.metrics:
+        for name in shown:
             text = f"{metrics[name]:.6g}" if name in metrics else ""
             cells.append(f"{text} (best)" if row.best and name == found.metric else text)
         rows.append(cells)
-    table(("run", "state", "took", *map(clean, found.parameters), *map(clean, found.metrics)), rows)
+    table(("run", "state", "took", *map(clean, found.parameters), *map(clean, shown)), rows)
+    hidden = len(found.metrics) - len(shown)
+    if hidden:
+        print(
+            f"{hidden} metric{' is' if hidden == 1 else 's are'} the same in all of them; `compare --all` shows {'it' if hidden == 1 else 'them'}"
+        )
 
 
 def _shown(value: object) -> str:

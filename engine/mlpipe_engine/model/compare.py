@@ -152,3 +152,9 @@ class Comparison:
     rows: tuple[ComparedRun, ...] = field(default=())
     metric: str = ""
     goal: Literal["min", "max", ""] = ""
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """Metrics that are not the same in all runs, and the one that was asked for."""
+        values = {name: {dict(row.metrics).get(name) for row in self.rows} for name in self.metrics}
+        return tuple(name for name in self.metrics if name == self.metric or len(values[name]) > 1 or len(self.rows) < 2)

@@ -13,20 +13,23 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import IO, Any
 from uuid import uuid4
 
 from blake3 import blake3
 
-from mlpipe_engine.errors import FilesystemError, InputError
+from mlpipe_engine.errors import FilesystemError, InputError, MlpipeError
 from mlpipe_engine.model import wire
 from mlpipe_engine.model.bundle import Bundle
 from mlpipe_engine.model.manifest import Manifest
 from mlpipe_engine.model.plan import Result
 from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord
 from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
+from mlpipe_engine.model.states import FINAL
 from mlpipe_engine.model.trees import Tree
+from mlpipe_engine.model.typecheck import check_types
+from mlpipe_engine.planning import graph
 
 SCHEMA = "mlpipe.bundle/1"
 MAX_MANIFEST_BYTES = 256 << 20
@@ -126,6 +129,9 @@ class Archive:
             self._files = self._checked_entries(max_bytes)
             self.bundle = self._read()
             self._check_trees()
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+            self._zip.close()
+            raise self._bad(f"its manifest makes no sense ({_reason(error)})") from None
         except BaseException:
             self._zip.close()
             raise
@@ -239,6 +245,7 @@ class Archive:
 
     def _check_trees(self) -> None:
         bundle = self.bundle
+        self._check_records()
         for digest, manifest in bundle.manifests.items():
             if manifest.fingerprint != digest:
                 raise self._bad("a fingerprint is not that of its manifest")
@@ -259,6 +266,31 @@ class Archive:
                 raise self._bad(f"the result of step {step.name!r} is not the one the step names")
             if result is not None and bundle.manifests[result.fingerprint].base_key != result.base_key:
                 raise self._bad(f"the base key of step {step.name!r} is not that of its manifest")
+
+    def _check_records(self) -> None:
+        """What becomes a row or part of a path here."""
+        bundle = self.bundle
+        indexes = {step.index for step in bundle.steps}
+        if not re.fullmatch(r"[0-9a-f]{32}", bundle.run.id) or bundle.run.kind != "run":
+            raise self._bad("its run has no proper id")
+        if (
+            bundle.run.state not in FINAL
+            or any(step.state not in FINAL for step in bundle.steps)
+            or len(indexes) != len(bundle.steps)
+        ):
+            raise self._bad("its run has not ended, or its steps are not in order")
+        try:
+            graph.check(bundle.spec)
+            for metric in bundle.metrics:
+                json.loads(metric.value)
+            records: list[Any] = [bundle.run, *bundle.steps, *bundle.results.values(), *bundle.metrics]
+            for record in records:
+                for item in fields(record):
+                    text = getattr(record, item.name)
+                    if isinstance(text, str):
+                        text.encode()
+        except (MlpipeError, ValueError, RecursionError, OverflowError) as error:
+            raise self._bad(f"its definition or its records make no sense ({_reason(error)})") from None
 
     def _check_tree(self, tree: Tree, *, links_may_leave: bool) -> None:
         known = {entry.path: entry for entry in tree.entries}
@@ -349,7 +381,9 @@ def _low(value: object) -> Any:
 
 
 def _up(kind: type[Any], value: object) -> Any:
-    return wire.load(kind, json.dumps(value))
+    found = wire.load(kind, json.dumps(value))
+    check_types(found)
+    return found
 
 
 def _text(value: object) -> str:

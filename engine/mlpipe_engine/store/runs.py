@@ -96,8 +96,8 @@ class RunQueries:
                 raise RunNotFoundError(
                     f"the run id {text} is not unique: runs {numbers} ...", hint="Give more digits, or the number."
                 )
-        last = self.recent(1)
-        known = f"numbers go from 1 to {last[0].number}" if last else "this project has no run yet"
+        last = self._db.query("SELECT max(number) FROM runs")[0][0]
+        known = f"numbers go from 1 to {last}" if last else "this project has no run yet"
         raise RunNotFoundError(f"there is no run {text!r}; {known}", hint=hint)
 
     def children(self, run_id: str) -> tuple[RunRecord, ...]:
@@ -155,6 +155,11 @@ class RunQueries:
         for step in steps:
             if step.name == name:
                 return step
+        if run.kind == "sweep":
+            raise RunNotFoundError(
+                f"run {run.number} is a sweep and has no steps of its own",
+                hint=f"Name one of its runs: mlpipe-tui show {run.number}",
+            )
         close = nearest(name, [step.name for step in steps])
         raise RunNotFoundError(
             f"run {run.number} has no step {name!r}" + (f"; did you mean {close!r}?" if close else ""),
