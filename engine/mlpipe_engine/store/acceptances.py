@@ -56,6 +56,7 @@ def insert_acceptance(
 def revoke(db: sqlite3.Connection, number: int, who: str, now: str) -> None:
     db.execute("UPDATE acceptances SET revoked_at = ?, revoked_by = ? WHERE id = ? AND revoked_at IS NULL", (now, who, number))
     db.execute("DELETE FROM uptodate")  # what was known to be up to date may have rested on it
+    db.execute("UPDATE uptodate_epoch SET n = n + 1")
 
 
 def _acceptance(row: tuple[object, ...]) -> Acceptance:

@@ -67,7 +67,7 @@ class RunQueries:
         """The newest run with rows of its own among the last hundred that ended well with this definition and these parameters."""
         rows = self._db.query(
             "SELECT coalesce(mirrors, number) FROM (SELECT number, mirrors, spec, parameters, state FROM runs"
-            " WHERE pipeline = ? AND parent IS NULL ORDER BY number DESC LIMIT 100)"
+            " WHERE pipeline = ? AND parent IS NULL AND kind = 'run' ORDER BY number DESC LIMIT 100)"
             " WHERE spec = ? AND parameters = ? AND state IN ('succeeded', 'reused') LIMIT 1",
             (pipeline, spec, parameters),
         )
