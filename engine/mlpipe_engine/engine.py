@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
 from mlpipe_engine.config.project import ProjectConfig, find_root, load_config
@@ -26,7 +26,7 @@ from mlpipe_engine.errors import (
     nearest,
 )  # fmt: skip
 from mlpipe_engine.model.events import Event
-from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord
+from mlpipe_engine.model.records import Acceptance, MetricRecord, RunRecord, StepRecord, Sweep
 from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import FINAL, GOOD, State
 from mlpipe_engine.store import locks, results
@@ -36,8 +36,12 @@ from mlpipe_engine.store.database import PerThread
 if TYPE_CHECKING:
     from mlpipe_engine.definitions.loader import Definitions
     from mlpipe_engine.hashing.stat_cache import StatCache
+    from mlpipe_engine.model.bundle import Bundle, BundleFacts, Replay
+    from mlpipe_engine.model.compare import Comparison, FileChange, RunDiff
     from mlpipe_engine.model.manifest import Manifest
     from mlpipe_engine.model.views import Explanation, Finding, Plan
+    from mlpipe_engine.runner.comparing import Shelf
+    from mlpipe_engine.runner.debugging import Bench
     from mlpipe_engine.runner.decisions import Decisions
     from mlpipe_engine.runner.observe import Observer
     from mlpipe_engine.runner.repeat import Repeater
@@ -49,6 +53,10 @@ Sink = Callable[[Event], None]
 
 
 def _nowhere(event: Event) -> None:
+    return
+
+
+def _unseen(run: RunRecord) -> None:
     return
 
 
@@ -126,26 +134,181 @@ class Engine:
         decisions, selection = self._decisions(spec, options)
         return make_plan(spec, decisions, selection, self._effects())
 
+    def accept(self, step: str, run_id: str | None, because: str, pipeline: str | None = None) -> Acceptance:
+        """Keep the result a step has in that run (else its last) for what it would run now. Only changes of code and environment."""
+        from mlpipe_engine.runner import accepting
+        from mlpipe_engine.runner.planning import make_plan
+
+        run = self._runs().get(run_id) if run_id is not None else None
+        spec = self.pipeline(pipeline or (run.pipeline if run is not None else None))
+        known = self._runs().step(run, step).result_id if run is not None else None
+        result = accepting.result_to_keep(results.ResultQueries(self._reading()), spec, step, run, known)
+        made_in = run or self._runs().get(result.run_id)
+        names = {parameter.name for parameter in spec.parameters}
+        options = replace(
+            self._runs().options(made_in.id), until_steps=(step,), only_steps=(), from_steps=(), force=False, force_steps=(),
+            parameters=tuple(item for item in made_in.parameters if item[0] in names),
+        )  # fmt: skip
+        decisions, selection = self._decisions(spec, options)
+        plan = make_plan(spec, decisions, selection, ())
+        return accepting.accept(self._writable(), decisions, plan, spec.step(step), result, because)
+
+    def diff(self, before: str, after: str, step: str | None = None) -> RunDiff:
+        """What differs between two runs, and between what made their results. Raises RunNotFoundError."""
+        from mlpipe_engine.runner.comparing import diff
+
+        return diff(self._shelf(), self._runs().get(before), self._runs().get(after), step)
+
+    def patch(self, change: FileChange) -> tuple[str, ...]:
+        """Lines of the unified diff of one changed file, as they are: clean them for a terminal."""
+        from mlpipe_engine.runner.comparing import patch
+
+        return tuple(patch(self._shelf(), change))
+
+    def compare(self, run_ids: tuple[str, ...], *, metric: str | None = None, goal: Literal["min", "max", ""] = "") -> Comparison:
+        """Runs side by side; a sweep stands for its runs. The best value of `metric` comes first where `goal` is given."""
+        from mlpipe_engine.runner.comparing import compare
+        from mlpipe_engine.runner.sweeps import current_children
+
+        queries, runs, shown = self._runs(), [], list[str]()
+        for run in (queries.get(run_id) for run_id in run_ids):
+            if run.kind == "sweep":
+                shown += [name for name, _ in queries.sweep(run).axes]
+            runs += list(current_children(queries, run)) if run.kind == "sweep" else [run]
+        return compare(self._shelf(), tuple(dict.fromkeys(runs)), self.is_interrupted, metric, goal, tuple(shown))
+
+    def _shelf(self) -> Shelf:
+        from mlpipe_engine.runner.comparing import Shelf
+
+        return Shelf(self._reading(), self._artifacts(), self._snapshots(self._stats()))
+
+    def debug(self, step: str, run_id: str | None = None, pipeline: str | None = None) -> Bench:
+        """The directory of a step's last execution (of that in the run, where one is given) laid out anew, else of its first."""
+        from mlpipe_engine.runner import debugging
+
+        found = debugging.execution(self._runs(), self._runs().get(run_id), step) if run_id is not None else None
+        if run_id is None:
+            name, database = pipeline or self.config.default_pipeline, self._database()
+            found = debugging.last_execution(run_rows.RunQueries(database), name, step) if database else None
+        if found is None:
+            return self._debug_planned(self.pipeline(pipeline), step)
+        run, record = found
+        options = replace(self._runs().options(run.id), only_steps=(), until_steps=(), from_steps=(), parameters=run.parameters)
+        decisions = self._unchecked(self._runs().spec(run), options)
+        repeated = debugging.recall(run, record, self.manifest(run.id, record.name), decisions)
+        return debugging.lay_out(repeated, decisions, self._artifacts(), results.ResultQueries(self._reading()), self._place())
+
+    def _debug_planned(self, spec: PipelineSpec, step: str) -> Bench:
+        from mlpipe_engine.runner import debugging
+
+        planned = debugging.planned(spec, step)
+        decisions, _ = self._decisions(spec, SubmitOptions(experiment="debug", only_steps=(step,)))
+        queries = results.ResultQueries(self._database() or self._writable())
+        return debugging.lay_out(planned, decisions, self._artifacts(), queries, self._place())
+
+    def _place(self) -> tuple[str, str, str]:
+        return self.root, self.state_dir, self.config.name
+
+    def changed_inputs(self, bench: Bench) -> tuple[str, ...]:
+        """Names of stored inputs that were changed while a step was tried by hand."""
+        from mlpipe_engine.runner.debugging import changed_inputs
+
+        return changed_inputs(bench, self._artifacts())
+
+    def export(self, run_id: str, path: str, *, outputs: str = "last", inputs: bool = True) -> BundleFacts:
+        """One file with everything of a run. `outputs`: "last" (of steps that feed no other), "all", "none" or names."""
+        from mlpipe_engine.runner.bundling import facts_of
+        from mlpipe_engine.store.bundles import write
+
+        if os.path.lexists(path):
+            raise InputError(f"{path} exists", hint="Choose another place with -o.")
+        bundle, places = self._gather(run_id, outputs, inputs=inputs)
+        write(path, bundle, places)
+        return facts_of(path, bundle, places)
+
+    def _gather(self, run_id: str, outputs: str, *, inputs: bool) -> tuple[Bundle, dict[str, str]]:
+        from mlpipe_engine.runner.bundling import Gathering, Source
+
+        run = self._runs().get(run_id)
+        options = replace(self._runs().options(run.id), parameters=run.parameters)
+        resolver = self._unchecked(self._runs().spec(run), options).resolver if run.kind == "run" else None
+        gathering = Gathering(Source(
+            root=self.root, name=self.config.name, database=self._reading(), artifacts=self._artifacts(), resolver=resolver,
+            snapshots=self._snapshots(self._stats()),
+        ), run)  # fmt: skip
+        return gathering.bundle(outputs, inputs=inputs), gathering.places
+
+    def import_bundle(self, path: str) -> RunRecord:
+        """The run of a bundle, with a number of this project. Raises InputError; then nothing was added."""
+        from mlpipe_engine.runner.bundling import Target, bring_in
+        from mlpipe_engine.store.bundles import Archive
+
+        with Archive(path, max_bytes=_room(self.root)) as archive:
+            target = Target(
+                state_dir=self.state_dir,
+                database=self._writable(),
+                artifacts=self._artifacts(),
+                snapshots=self._snapshots(self._stats()),
+            )
+            return self._runs().get(bring_in(archive, target))
+
+    def replay(
+        self, what: str, step: str | None = None, sink: Sink = _nowhere, *, keep: bool = False, is_file: bool = False
+    ) -> Replay:
+        """Run it again in an empty project (`what`: the id of a run, or a bundle) and compare the outputs. Adds no run here."""
+        from mlpipe_engine.runner.bundling import scratch
+        from mlpipe_engine.store.bundles import Archive
+
+        with scratch(keep=keep) as place:
+            if not is_file:
+                bundle, blobs = self._gather(what, "none", inputs=True)
+                return self._replay(bundle, blobs, step, place, sink, keep=keep)
+            with Archive(what, max_bytes=_room(place)) as archive:
+                blobs = archive.unpack(os.path.join(place, ".blobs"))
+                return self._replay(archive.bundle, blobs, step, place, sink, keep=keep)
+
+    def _replay(self, bundle: Bundle, blobs: dict[str, str], step: str | None, place: str, sink: Sink, *, keep: bool) -> Replay:
+        from mlpipe_engine.executors.interpreters import find_interpreter
+        from mlpipe_engine.runner import replaying
+
+        stage = replaying.set_up(bundle, blobs, replaying.steps_to_replay(bundle, step), place)
+        config = replaying.config_for(self.config, lambda python: find_interpreter(self.root, python).path)
+        other = Engine(place, config)
+        try:
+            made = other.run(stage.spec, stage.options, sink)
+            ours, theirs = self._artifacts(), other._artifacts()
+            judged = replaying.judge(
+                bundle, other.steps(made.id), lambda record: other.manifest(made.id, record.name),
+                lambda digest: bundle.artifacts.get(digest) or ours.tree(digest), theirs.tree,
+            )  # fmt: skip
+        finally:
+            other.close()
+        return replace(judged, place=place if keep else "")
+
+    def acceptances(self) -> tuple[Acceptance, ...]:
+        """Newest first; revoked ones too."""
+        from mlpipe_engine.store.acceptances import AcceptanceQueries
+
+        database = self._database()
+        return AcceptanceQueries(database).all() if database else ()
+
+    def revoke(self, acceptance: int) -> Acceptance:
+        """The steps it stood for run again."""
+        from mlpipe_engine.runner.accepting import revoke
+
+        return revoke(self._writable(), acceptance)
+
     def _effects(self) -> tuple[str, ...]:
         return self.definitions.effects if "definitions" in self.__dict__ else ()
 
     def _decisions(self, spec: PipelineSpec, options: SubmitOptions) -> tuple[Decisions, frozenset[str]]:
         """Everything that can be wrong before a run starts is raised here, all at once."""
-        from mlpipe_engine.planning import graph, parameters
-        from mlpipe_engine.runner.decisions import Decisions
-        from mlpipe_engine.runner.resolve import Resolver
+        from mlpipe_engine.planning import graph
 
         graph.check(spec)
         selection = graph.select(spec, options)
-        values = dict(parameters.effective(spec, dict(options.parameters)))
-        stats = self._stats()
-        snapshots = self._snapshots(stats)
-        resolver = Resolver(self.root, self.config, snapshots, stats, self._cached)
-        database = self._database()
-        queries = results.ResultQueries(database) if database else None
-        decisions = Decisions(
-            spec, options, values, resolver, snapshots, self._artifacts(), database, queries, self.config.default_compute
-        )
+        decisions = self._unchecked(spec, options)
+        resolver, snapshots = decisions.resolver, decisions.snapshots
         self._check_computes(spec, decisions, selection.run)
         problems = resolver.problems(spec, selection.run, decisions.compute_of)
         self.warnings = tuple(snapshots.warnings)
@@ -155,6 +318,21 @@ class Engine:
             if step.name in selection.assumed:
                 decisions.assume(step)
         return decisions, selection.run
+
+    def _unchecked(self, spec: PipelineSpec, options: SubmitOptions) -> Decisions:
+        from mlpipe_engine.planning import parameters
+        from mlpipe_engine.runner.decisions import Decisions
+        from mlpipe_engine.runner.resolve import Resolver
+
+        values = dict(parameters.effective(spec, dict(options.parameters)))
+        stats = self._stats()
+        snapshots = self._snapshots(stats)
+        resolver = Resolver(self.root, self.config, snapshots, stats, self._cached)
+        database = self._database()
+        queries = results.ResultQueries(database) if database else None
+        return Decisions(
+            spec, options, values, resolver, snapshots, self._artifacts(), database, queries, self.config.default_compute
+        )
 
     def _check_computes(self, spec: PipelineSpec, decisions: Decisions, selected: frozenset[str]) -> None:
         for step in spec.steps:
@@ -236,12 +414,14 @@ class Engine:
         """What the detached runner process does."""
         queries = self._runs()
         run = queries.get(run_id)
-        return self._host_stored(run, lock, _nowhere)
+        return self._drive_sweep(run, lock) if run.kind == "sweep" else self._host_stored(run, lock, _nowhere)
 
     def resume(self, run_id: str, sink: Sink = _nowhere) -> RunRecord:
         """An interrupted run goes on as the same run; a failed or canceled one starts again as a new run, reusing what is done."""
         queries = self._runs()
         run = queries.get(run_id)
+        if run.kind == "sweep":
+            return self.resume_sweep(run.id)
         if run.state in FINAL:
             return self._resume_as_new(run, sink)
         lock = locks.try_lock(self._life_path(run_id), f"pid {os.getpid()}", patience_seconds=0.2)
@@ -257,7 +437,32 @@ class Engine:
             return self._resume_as_new(queries.get(run_id), sink)
         return self._host_stored(run, lock, sink)
 
+    def resume_sweep(self, run_id: str, seen: Callable[[RunRecord], None] = _unseen) -> RunRecord:
+        """An interrupted sweep goes on with what is missing; a failed or canceled one starts again as a new one, reusing what is done."""
+        from mlpipe_engine.runner.sweeps import start_again
+
+        queries = self._runs()
+        run = queries.get(run_id)
+        if run.state in FINAL:
+            spec, options = self._spec_and_options_again(run)
+            return self.drive_sweep(self.start_sweep(spec, options, queries.sweep(run)), seen)
+        lock = locks.try_lock(self._life_path(run_id), f"pid {os.getpid()}", patience_seconds=0.2)
+        if lock is None:
+            raise UsageError(f"sweep {run.number} is running", hint=f"Follow it with `mlpipe-tui attach {run.number}`.")
+        self.reap()
+        for child in self.sweep_runs(run_id):
+            hurt = any(step.state in (State.FAILED, State.CANCELED) for step in queries.steps(child))
+            if child.state not in FINAL and self._has_no_runner(child) and hurt:
+                self._close_run(child, State.FAILED, "interrupted after a step had failed")
+            if queries.get(child.id).state in (State.FAILED, State.CANCELED):
+                start_again(self._writable(), run, child)
+        return self._drive_sweep(run, lock, seen)
+
     def _resume_as_new(self, run: RunRecord, sink: Sink) -> RunRecord:
+        spec, options = self._spec_and_options_again(run)
+        return self.run(spec, options, sink)
+
+    def _spec_and_options_again(self, run: RunRecord) -> tuple[PipelineSpec, SubmitOptions]:
         if run.state in GOOD:
             raise UsageError(
                 f"run {run.number} ended well; there is nothing to resume",
@@ -268,8 +473,7 @@ class Engine:
             spec = self.pipeline(run.pipeline)
         except MlpipeError:
             spec = queries.spec(run)
-        options = replace(queries.options(run.id), resumed_from=run.id, force=False, force_steps=())
-        return self.run(spec, options, sink)
+        return spec, replace(queries.options(run.id), resumed_from=run.id, force=False, force_steps=())
 
     def cancel(self, run_id: str) -> None:
         """Ask the runner to stop everything. A run whose runner is gone is canceled at once."""
@@ -279,6 +483,9 @@ class Engine:
         lock = locks.try_lock(self._life_path(run_id), patience_seconds=0.2)
         if lock is not None:
             self.reap()
+            for child in self.sweep_runs(run_id) if run.kind == "sweep" else ():
+                if child.state not in FINAL:
+                    self.cancel(child.id)
             self._close_run(run, State.CANCELED, "canceled after it was interrupted")
             locks.unlock(lock, self._life_path(run_id))
             return
@@ -355,6 +562,66 @@ class Engine:
                 pass
         return finished
 
+    def start_sweep(self, spec: PipelineSpec, options: SubmitOptions, sweep: Sweep, *, detach: bool = False) -> str:
+        """Its row and those of its runs; with `detach` also a process that drives it. Raises what a run of its first point would."""
+        from mlpipe_engine.planning.grid import points
+        from mlpipe_engine.runner.sweeps import insert
+
+        first = {**dict(options.parameters), **dict(points(sweep.axes)[0])}
+        self._decisions(spec, replace(options, parameters=tuple(sorted(first.items()))))
+        self.reap()
+        sweep_id = insert(self._writable(), spec, options, sweep)
+        if detach:
+            self._start(sweep_id)
+        return sweep_id
+
+    def drive_sweep(self, sweep_id: str, seen: Callable[[RunRecord], None] = _unseen) -> RunRecord:
+        """Start what is missing and wait for all of it. SIGINT and SIGTERM cancel every run of it."""
+        lock = locks.try_lock(self._life_path(sweep_id), f"pid {os.getpid()}", patience_seconds=0.2)
+        run = self._runs().get(sweep_id)
+        if lock is None:
+            raise UsageError(f"sweep {run.number} is running", hint=f"Follow it with `mlpipe-tui attach {run.number}`.")
+        return self._drive_sweep(run, lock, seen)
+
+    def _drive_sweep(self, run: RunRecord, lock: int, seen: Callable[[RunRecord], None] = _unseen) -> RunRecord:
+        from mlpipe_engine.runner.hosting import Signals
+        from mlpipe_engine.runner.sweeps import Driver, drive
+
+        try:
+            with Signals(lambda: None) as signals:
+                drive(Driver(
+                    database=self._writable(), start=self._start, has_no_runner=self._has_no_runner, signaled=lambda: signals.received,
+                    seen=seen,
+                ), run)  # fmt: skip
+        finally:
+            locks.unlock(lock, self._life_path(run.id))
+        return self._runs().get(run.id)
+
+    def _start(self, run_id: str) -> bool:
+        """A process for a run that stands in the store and has none."""
+        lock = locks.try_lock(self._life_path(run_id), f"pid {os.getpid()}", patience_seconds=0.2)
+        if lock is None:
+            return False
+        try:
+            self._start_runner(run_id, lock)
+        finally:
+            os.close(lock)
+        return True
+
+    def sweep(self, run_id: str) -> Sweep:
+        """Prereq: a run of kind "sweep"."""
+        return self._runs().sweep(self._runs().get(run_id))
+
+    def sweep_runs(self, run_id: str) -> tuple[RunRecord, ...]:
+        """The runs of a sweep as they stand; of one that was started again, the newest."""
+        from mlpipe_engine.runner.sweeps import current_children
+
+        return current_children(self._runs(), self._runs().get(run_id))
+
+    def sweep_states(self, run_ids: tuple[str, ...]) -> dict[str, dict[State, int]]:
+        """How many runs of each state these sweeps have."""
+        return self._runs().child_states(run_ids) if run_ids else {}
+
     def follow(
         self, run_id: str, sink: Sink = _nowhere, *, deadline: float | None = None, poll_seconds: float = 0.1,
         tick: Callable[[], None] | None = None, fresh: bool = True,
@@ -404,8 +671,13 @@ class Engine:
         return self._runs().find(text)
 
     def is_interrupted(self, run: RunRecord) -> bool:
-        """Not final, and nobody holds its lock."""
-        return run.state not in FINAL and run.parent is None and not locks.is_held(self._life_path(run.id))
+        """Not final, and nobody holds its lock. A run of a sweep that was not started yet waits for the sweep's process."""
+        if run.parent is not None and run.started_at is None and locks.is_held(self._life_path(run.parent)):
+            return False
+        return self._has_no_runner(run)
+
+    def _has_no_runner(self, run: RunRecord) -> bool:
+        return run.state not in FINAL and run.kind != "child" and not locks.is_held(self._life_path(run.id))
 
     def steps(self, run_id: str) -> tuple[StepRecord, ...]:
         queries = self._runs()
@@ -551,9 +823,10 @@ class Engine:
         )
 
     def interrupted(self) -> list[RunRecord]:
-        """Runs that are not final and whose runner is gone."""
+        """Runs that are not final and whose runner is gone. A sweep stands for its runs."""
         database = self._database()
-        return [run for run in run_rows.RunQueries(database).unfinished() if self.is_interrupted(run)] if database else []
+        unfinished = run_rows.RunQueries(database).unfinished() if database else ()
+        return [run for run in unfinished if run.parent is None and self.is_interrupted(run)]
 
     def _database(self) -> Database | None:
         return self._databases.get(create=False)
@@ -625,6 +898,13 @@ class _Texts:
 
     def put(self, key: str, text: str) -> None:
         self._engine._fresh_texts[key] = text
+
+
+def _room(folder: str) -> int:
+    """Bytes that may be unpacked there: nine tenths of what is free."""
+    import shutil
+
+    return shutil.disk_usage(folder).free * 9 // 10
 
 
 def _boot_id() -> str:

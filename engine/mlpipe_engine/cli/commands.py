@@ -58,8 +58,14 @@ COMMANDS = (
         Option("tag", "label the run", "NAME=VALUE", "t", many=True),
         Option("continue-on-failure", "go on with steps that do not need the failed one"),
         Option("detach", "start it in the background and return", short="d"),
+        Option("grid", "run every combination of these values (numbers also START:STOP:STEP)", "NAME=VALUE,...", many=True),
+        Option("parallel", "with --grid: so many runs at a time (default: one for each CPU)", "N"),
+        Option("fail-fast", "with --grid: cancel the other runs when one fails"),
+        Option("metric", "with --grid: order the comparison by this metric, best first", "NAME"),
+        Option("goal", "what is best of --metric: min or max", "min|max"),
         JSON,
-    ), ("mlpipe-tui run", "mlpipe-tui run flights --param learning_rate=0.2", "mlpipe-tui run --only report")),
+    ), ("mlpipe-tui run", "mlpipe-tui run flights --param learning_rate=0.2", "mlpipe-tui run --only report",
+        "mlpipe-tui run --grid learning_rate=0.1,0.2 --grid depth=3:7:2 --metric rmse --goal min")),
     Command("status", "quick", "what runs, what ran last, and whether anything has changed since", (), (JSON,)),
     Command("plan", "run", "show exactly what run would do, and why", ("[PIPELINE]",), (
         *SELECTION, Option("verbose", "show every cause", short="v"), JSON,
@@ -88,6 +94,37 @@ COMMANDS = (
     Command("cancel", "run", "stop a run and everything it started", ("RUN",), (JSON,), ("mlpipe-tui cancel latest",)),
     Command("resume", "run", "go on with a run that was interrupted, canceled or failed", ("[RUN]",), (JSON,), ("mlpipe-tui resume",)),
     Command("pipelines", "show", "list the pipelines of this project and their parameters", (), (JSON,)),
+    Command("compare", "sweep", "show runs side by side: parameters that differ, metrics, times", ("RUN...",), (
+        Option("metric", "order by this metric, best first", "NAME"), Option("goal", "what is best of --metric: min or max", "min|max"),
+        Option("all", "also metrics that are the same in all of them"), JSON,
+    ), ("mlpipe-tui compare 12 --metric rmse --goal min", "mlpipe-tui compare 3 4 7")),
+    Command("diff", "diff", "what differs between two runs: code, parameters, inputs, environment, metrics, outputs", ("RUN", "OTHER"), (
+        Option("step", "only this step", "STEP"), Option("patch", "with the changed lines of code"),
+        Option("exit-code", "exit 1 when they differ"), JSON,
+    ), ("mlpipe-tui diff 12 latest --patch",)),
+    Command("debug", "debug", "a shell in a step's directory, laid out once more with its code and inputs", (
+        "STEP", "[RUN]", "[-- COMMAND...]"), (
+        Option("pdb", "run the step's script under Python's debugger"),
+        Option("print", "only lay it out, keep it, and print the directory and the command"),
+        Option("keep", "keep the directory afterwards"),
+        Option("pipeline", "the pipeline of the step, where there are several", "NAME"), JSON,
+    ), ("mlpipe-tui debug train", "mlpipe-tui debug train 12 --pdb", "mlpipe-tui debug train -- ls -l ../in")),
+    Command("export", "bundle", "put a run into one file: records, code, logs, outputs, inputs", ("RUN",), (
+        Option("output", "the file to write (default: PIPELINE-RUN.zip)", "FILE", "o"),
+        Option("outputs", "which outputs: last (of steps that feed no other), all, none, or names", "WHICH"),
+        Option("no-inputs", "leave out files that steps read from outside the store"), JSON,
+    ), ("mlpipe-tui export 12 -o best.zip", "mlpipe-tui export latest --outputs train.model")),
+    Command("import", "bundle", "bring the run of a bundle into this project", ("FILE",), (JSON,), ("mlpipe-tui import best.zip",)),
+    Command("verify", "bundle", "check every byte of a bundle", ("FILE",), (JSON,), ("mlpipe-tui verify best.zip",)),
+    Command("replay", "bundle", "run a run or a bundle again in an empty project, and compare the outputs", ("RUN_OR_FILE",), (
+        Option("step", "only up to this step", "STEP"), Option("keep", "keep the project it was replayed in"), JSON,
+    ), ("mlpipe-tui replay 12", "mlpipe-tui replay best.zip --step evaluate")),
+    Command("accept", "accept", "keep a step's result although its code or environment changed", ("[STEP]", "[RUN]"), (
+        Option("because", "why the change does not matter; shown wherever the result is reused", "TEXT"),
+        Option("pipeline", "the pipeline of the step, where there are several", "NAME"),
+        Option("list", "show everything that was accepted"),
+        Option("revoke", "take an acceptance back: the step runs again", "ID"), JSON,
+    ), ('mlpipe-tui accept train --because "comment only"', "mlpipe-tui accept --list")),
     Command("doctor", "show", "check this machine and this project", (), (JSON,)),
     Command("completion", "completion", "print a completion script for bash, zsh or fish", ("SHELL",), (), (
         'eval "$(mlpipe-tui completion bash)"',

@@ -31,8 +31,8 @@ def logs(arguments: Arguments) -> int:
     engine = Engine.open(arguments.text("directory"))
     run = engine.find_run(arguments.positionals["RUN"])
     step = arguments.positionals.get("STEP")
-    if step is not None:
-        engine.find_step(run.id, step)
+    if step is not None or run.kind == "sweep":
+        engine.find_step(run.id, step or "")
     streams = [name for name in ("stdout", "stderr") if arguments.flag(name)] or ["stdout", "stderr"]
     sources: dict[tuple[str, str], _Source] = {}
     prefix = step is None

@@ -73,7 +73,8 @@ def _dispatch(argv: list[str]) -> int:
         print(help.of(command))
         return 0
     module = import_module(f"mlpipe_engine.cli.{command.module}")
-    code: int = getattr(module, command.name)(arguments)
+    function = getattr(module, command.name, None) or getattr(module, f"{command.name}_")  # `import` is a word of Python
+    code: int = function(arguments)
     return code
 
 

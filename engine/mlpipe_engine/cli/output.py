@@ -77,6 +77,7 @@ def run_document(run: RunRecord, *, interrupted: bool) -> dict[str, object]:
         "state": "interrupted" if interrupted else run.state.value, "created_at": run.created_at, "started_at": run.started_at,
         "finished_at": run.finished_at, "duration_seconds": run.seconds, "parameters": dict(run.parameters), "tags": dict(run.tags),
         "properties": dict(run.properties), "source": run.source, "resumed_from": run.resumed_from, "error": run.error or None,
+        "kind": run.kind, "parent": run.parent,
     }  # fmt: skip
 
 

@@ -6,15 +6,16 @@ from mlpipe_engine.cli.commands import BY_NAME, COMMON, Command, Option
 
 
 class Arguments:
-    """Options by name (a text, True, or a list of texts for repeatable ones) and positionals by name."""
+    """Options by name (a text, True, or a list of texts for repeatable ones), positionals by name, and the rest: many of one kind."""
 
-    __slots__ = ("command", "options", "positionals", "words")
+    __slots__ = ("command", "options", "positionals", "rest", "words")
 
     def __init__(self, command: Command) -> None:
         self.command = command
         self.options: dict[str, str | bool | list[str]] = {}
         self.positionals: dict[str, str] = {}
         self.words: tuple[str, ...] = ()
+        self.rest: tuple[str, ...] = ()
 
     def flag(self, name: str) -> bool:
         return bool(self.options.get(name))
@@ -55,7 +56,10 @@ def parse(command: Command, words: list[str]) -> Arguments:
         word = words[at]
         at += 1
         if word == "--":
-            positionals += words[at:]
+            if command.positionals[-1:] == ("[-- COMMAND...]",):
+                found.rest = tuple(words[at:])
+            else:
+                positionals += words[at:]
             break
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
@@ -118,7 +122,9 @@ def _option(known: tuple[Option, ...], name: str, command: Command) -> Option:
 
 
 def _name_positionals(found: Arguments, words: list[str]) -> None:
-    names = found.command.positionals
+    names = tuple(name for name in found.command.positionals if not name.startswith("[--"))
+    if names and names[-1].endswith("..."):
+        found.rest, words = tuple(words[len(names) - 1 :]), words[: len(names)]
     required = [name for name in names if not name.startswith("[")]
     if len(words) < len(required):
         missing = required[len(words)]
@@ -130,7 +136,7 @@ def _name_positionals(found: Arguments, words: list[str]) -> None:
 
 
 def _conflicts(found: Arguments) -> None:
-    pairs = (("only", "step"), ("only", "from"), ("example", "wrap"), ("stdout", "stderr"))
+    pairs = (("only", "step"), ("only", "from"), ("example", "wrap"), ("stdout", "stderr"), ("list", "revoke"))
     for left, right in pairs:
         if found.options.get(left) and found.options.get(right):
             raise _usage(f"--{left} and --{right} exclude each other", hint="Use one of them.")

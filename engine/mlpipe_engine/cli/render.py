@@ -65,7 +65,9 @@ class RunView:
         took = seconds(event.seconds)
         match event.state:
             case State.REUSED:
-                note = f"; changed but never read: {clean(str(event.causes[0]))}" if event.causes else ""
+                first = event.causes[0] if event.causes else None
+                label = "" if first is None or first.kind == "accepted" else "changed but never read: "
+                note = f"; {label}{clean(str(first))}" if first is not None else ""
                 return f"reused     from run {event.reused_from}, saves {took}{note}"
             case State.SUCCEEDED:
                 note = f" (not reusable: {clean(event.note)})" if event.note else ""

@@ -31,6 +31,13 @@ def run(arguments: Arguments) -> int:
     spec = engine.pipeline(arguments.positionals.get("PIPELINE"))
     options = options_of(arguments, spec)
     _say_effects(engine, arguments)
+    if arguments.texts("grid"):
+        from mlpipe_engine.cli import sweep
+
+        return sweep.start(engine, spec, options, arguments)
+    for name in ("parallel", "fail-fast", "metric", "goal"):
+        if arguments.options.get(name):
+            raise UsageError(f"--{name} is for sweeps", hint="Give the values of a parameter with --grid NAME=VALUE,VALUE.")
     if arguments.flag("detach") or _interactive(arguments):
         run_id = engine.submit(spec, options)
         _say_warnings(engine, arguments)
@@ -269,6 +276,8 @@ def _expected(made: Plan) -> str:
 
 def _decision_text(step: StepPlan) -> tuple[str, str, tuple[Cause, ...]]:
     match step.decision:
+        case Reuse(result, (Cause(kind="accepted") as accepted, *changes)):
+            return "=", f"reuse from run {result.run_number} ({accepted})", tuple(changes)
         case Reuse(result, note):
             unread = "; changed but never read" if note else ""
             return "=", f"reuse from run {result.run_number}{unread}", note
@@ -294,6 +303,10 @@ def _plan_document(step: StepPlan) -> dict[str, object]:
 def attach(arguments: Arguments) -> int:
     engine = Engine.open(arguments.text("directory"))
     record = engine.find_run(arguments.positionals.get("RUN", "latest"))
+    if record.kind == "sweep":
+        from mlpipe_engine.cli import sweep
+
+        return sweep.attach(engine, record, arguments)
     if _interactive(arguments) and record.state not in FINAL and not engine.is_interrupted(record):
         return _watch(engine, record.id)
     code = _plain(engine, arguments, lambda sink: engine.follow(record.id, sink))
@@ -323,6 +336,10 @@ def resume(arguments: Arguments) -> int:
     engine = Engine.open(arguments.text("directory"))
     text = arguments.positionals.get("RUN")
     record = engine.find_run(text) if text else _last_unfinished(engine)
+    if record.kind == "sweep":
+        from mlpipe_engine.cli import sweep
+
+        return sweep.resume(engine, record, arguments)
     return _plain(engine, arguments, lambda sink: engine.resume(record.id, sink))
 
 

@@ -16,6 +16,7 @@ from mlpipe_engine.cli.output import (
     table,
 )  # fmt: skip
 from mlpipe_engine.cli.parse import Arguments
+from mlpipe_engine.cli.sweep import comparison_document, folded, headline, print_comparison
 from mlpipe_engine.engine import Engine
 from mlpipe_engine.errors import UsageError
 from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord
@@ -37,8 +38,9 @@ def runs(arguments: Arguments) -> int:
     rows = [(run, engine.is_interrupted(run)) for run in found]
     if state == "interrupted":
         rows = [row for row in rows if row[1]][:limit]
+    sweeps = engine.sweep_states(tuple(run.id for run, _ in rows if run.kind == "sweep"))
     if arguments.flag("json"):
-        print_json("runs", items=[run_document(run, interrupted=gone) for run, gone in rows])
+        print_json("runs", items=[run_document(run, interrupted=gone) | _folded(sweeps.get(run.id)) for run, gone in rows])
         return 0
     if not rows:
         print("no runs yet; start one with `mlpipe-tui run`" if state is None else f"no run is {state}")
@@ -46,15 +48,22 @@ def runs(arguments: Arguments) -> int:
     table(
         ("run", "state", "pipeline", "experiment", "started", "took", "parameters"),
         [(str(run.number), "interrupted" if gone else run.state.value, run.pipeline, run.experiment, local_time(run.started_at or run.created_at),
-          seconds(run.seconds), " ".join(f"{name}={value}" for name, value in run.parameters)) for run, gone in rows],
+          seconds(run.seconds), folded(sweeps[run.id]) if run.id in sweeps else " ".join(f"{name}={value}" for name, value in run.parameters))
+         for run, gone in rows],
     )  # fmt: skip
     return 0
+
+
+def _folded(states: dict[State, int] | None) -> dict[str, object]:
+    return {} if states is None else {"runs": {state.value: count for state, count in states.items()}}
 
 
 def show(arguments: Arguments) -> int:
     engine = Engine.open(arguments.text("directory"))
     run = engine.find_run(arguments.positionals.get("RUN", "latest"))
     interrupted = engine.is_interrupted(run)
+    if run.kind == "sweep":
+        return _show_sweep(engine, run, interrupted, arguments)
     steps = engine.steps(run.id)
     metrics = engine.metrics(run.id) if arguments.flag("metrics") else ()
     if arguments.flag("json"):
@@ -78,6 +87,18 @@ def show(arguments: Arguments) -> int:
     return 0
 
 
+def _show_sweep(engine: Engine, run: RunRecord, interrupted: bool, arguments: Arguments) -> int:
+    found = engine.compare((run.id,))
+    if arguments.flag("json"):
+        children = [child.id for child in engine.children(run.id)]
+        print_json("show", run=run_document(run, interrupted=interrupted), children=children, **comparison_document(found))
+        return 0
+    _print_run(engine, run, interrupted)
+    print_comparison(found)
+    print(f"\n{headline(engine, run)}")
+    return 0
+
+
 def _print_run(engine: Engine, run: RunRecord, interrupted: bool) -> None:
     state = "interrupted" if interrupted else run.state.value
     print(f"run {run.number}  {clean(run.pipeline)}  {state}  {seconds(run.seconds)}")
@@ -90,6 +111,8 @@ def _print_run(engine: Engine, run: RunRecord, interrupted: bool) -> None:
     facts += [(f"parameter {name}", json.dumps(value)) for name, value in run.parameters]
     facts += [(f"tag {name}", value) for name, value in run.tags]
     facts += [(name.removeprefix("azureml."), value) for name, value in run.properties]
+    if run.parent:
+        facts.append(("part of", f"run {engine.find_run(run.parent).number}"))
     if run.resumed_from:
         facts.append(("resumed from", f"run {engine.find_run(run.resumed_from).number}"))
     if run.error:
@@ -106,7 +129,9 @@ def _print_run(engine: Engine, run: RunRecord, interrupted: bool) -> None:
 
 def _reason(step: StepRecord, numbers: dict[str, int]) -> str:
     if step.state is State.REUSED:
-        return f"reused from run {numbers.get(step.reused_from or '', '?')}"
+        if step.reused_from is None:
+            return "reused, where this run was made"
+        return f"reused from run {numbers.get(step.reused_from, '?')}"
     if step.state is State.FAILED:
         return step.error or step.exit
     more = f" and {len(step.causes) - 1} more" if len(step.causes) > 1 else ""
@@ -140,7 +165,10 @@ def why(arguments: Arguments) -> int:
     match step.state:
         case State.REUSED:
             source = engine.find_run(step.reused_from).number if step.reused_from else "?"
+            accepted = step.unread[0] if step.unread and step.unread[0].kind == "accepted" else None
             made = f"its result of run {source} was made from the same inputs, code, arguments and environment"
+            if accepted is not None:
+                made = f"its result of run {source} was kept although something differs ({clean(str(accepted))})"
             print(f"{clean(step.name)} was reused in run {run.number}: {made}")
         case State.SKIPPED:
             print(f"{clean(step.name)} was skipped in run {run.number}")
@@ -150,9 +178,11 @@ def why(arguments: Arguments) -> int:
             print(f"{clean(step.name)} ran in run {run.number}{compared}, because:")
     for cause in answer.causes:
         print(f"  {clean(str(cause))}")
-    if answer.changed_but_unread:
-        print("changed since, but never read by it:")
-        for cause in answer.changed_but_unread:
+    unread = [cause for cause in answer.changed_but_unread if cause.kind != "accepted"]
+    if unread:
+        kept = len(unread) < len(answer.changed_but_unread)
+        print("changed, and accepted as it is:" if kept else "changed since, but never read by it:")
+        for cause in unread:
             print(f"  {clean(str(cause))}")
     for entry in entries:
         print(f"  {entry.section.value:<12} {clean(entry.name)} = {clean(json.dumps(_plain(entry.value)))}")

@@ -34,6 +34,8 @@ class RunRecord:
     parent: str | None = None
     name: str = ""
     """Set for child runs made by a step."""
+    kind: str = "run"
+    """"run"; "sweep": its children are ordinary runs; "child": made by a step's script, it has no runner of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,3 +99,36 @@ class ArtifactRecord:
     """"file" or "folder"."""
     size_bytes: int
     file_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    """Somebody said of one change of one step that it does not matter: an earlier result stands for exactly this new manifest."""
+
+    id: int
+    pipeline: str
+    step: str
+    result_id: int
+    run_number: int
+    """The run whose result is kept."""
+    from_fingerprint: str
+    from_snapshot: str
+    fingerprint: str
+    snapshot: str
+    causes: tuple[Cause, ...]
+    """What was accepted."""
+    who: str
+    because: str
+    created_at: str
+    revoked_at: str | None = None
+    revoked_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """How the child runs of a sweep are made."""
+
+    axes: tuple[tuple[str, tuple[Json, ...]], ...]
+    """Parameter -> its values, in the order they were given."""
+    parallel: int
+    fail_fast: bool = False

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mlpipe_engine.model.manifest import Manifest
 from mlpipe_engine.model.plan import Cause, Execute, Result, Reuse
+from mlpipe_engine.model.records import Acceptance
 from mlpipe_engine.model.spec import StepSpec
 from mlpipe_engine.model.trees import Tree
 from mlpipe_engine.planning.explain import LineCounts, code_causes, manifest_causes, no_line_counts
@@ -36,6 +37,8 @@ class Lookup:
     """Newest first; only those whose outputs are still whole."""
     lost: Sequence[Result] = ()
     """Would have matched, but an output is gone or damaged."""
+    accepted: tuple[Acceptance, Result] | None = None
+    """A person said that this result stands for exactly this manifest; its outputs are whole."""
     previous: Previous | None = None
 
 
@@ -59,6 +62,8 @@ def decide(
     for result in lookup.candidates:
         if matches(result, code, step):
             return Reuse(result, _unread(result, code, trees if trees is not None else {}, counts, step))
+    if lookup.accepted is not None:
+        return Reuse(lookup.accepted[1], accepted_note(lookup.accepted[0]))
     for result in lookup.lost:
         if matches(result, code, step):
             subject = f"the result of run {result.run_number} is gone or damaged"
@@ -85,6 +90,12 @@ def matches(result: Result, code: Tree | None, step: StepSpec) -> bool:
         return False
     now = code.by_path
     return all(path in now and now[path].digest == digest for path, digest in result.reads)
+
+
+def accepted_note(acceptance: Acceptance) -> tuple[Cause, ...]:
+    """First who accepted it and why, then what was accepted."""
+    subject = f"accepted by {acceptance.who}, {acceptance.created_at[:10]}: {acceptance.because}"
+    return (Cause(kind="accepted", subject=subject), *acceptance.causes)
 
 
 def _unread(

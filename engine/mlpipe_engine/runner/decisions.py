@@ -23,9 +23,11 @@ from mlpipe_engine.model.trees import Tree
 from mlpipe_engine.planning.fingerprint import step_manifest
 from mlpipe_engine.planning.planner import Lookup, Previous, decide
 from mlpipe_engine.runner.resolve import Resolver, platform_tag
+from mlpipe_engine.store.acceptances import AcceptanceQueries
 from mlpipe_engine.store.documents import read_manifest
 
 if TYPE_CHECKING:
+    from mlpipe_engine.model.records import Acceptance
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.database import Database
@@ -240,7 +242,16 @@ class Decisions:
                 if self._whole(result):
                     return Lookup(candidates=(result,))
                 lost.append(result)
+            accepted = self._accepted(manifest.fingerprint)
+            if accepted is not None:
+                return Lookup(accepted=accepted)
         return Lookup(candidates=whole, lost=lost, previous=self._previous(step, before))
+
+    def _accepted(self, fingerprint: str) -> tuple[Acceptance, Result] | None:
+        assert self._results is not None and self._database is not None
+        found = AcceptanceQueries(self._database).valid_for(fingerprint)
+        result = self._results.get(found.result_id) if found is not None else None
+        return (found, result) if found is not None and result is not None and self.whole(result) else None
 
     def _previous(self, step: StepSpec, before: int | None) -> Previous | None:
         assert self._results is not None and self._database is not None
@@ -254,6 +265,10 @@ class Decisions:
         manifest = read_manifest(self._database, fingerprint)
         tree = self._trees.get(_snapshot_of(manifest)) if manifest else None
         return Previous(result=result, manifest=manifest, code=tree, run_number=number, outcome=outcome or state)
+
+    def whole(self, result: Result) -> bool:
+        """Whether the outputs of a result are still there and unharmed."""
+        return self._whole(result)
 
     def _whole(self, result: Result) -> bool:
         return all(self._intact(digest) for _, digest in result.outputs if digest)

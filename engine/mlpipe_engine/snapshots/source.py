@@ -83,7 +83,7 @@ class SourceSnapshots:
 
     def read_blob(self, digest: str) -> bytes | None:
         try:
-            with open(self._blob_path(digest), "rb") as file:
+            with open(self.blob_path(digest), "rb") as file:
                 return file.read()
         except OSError:
             return None
@@ -107,7 +107,7 @@ class SourceSnapshots:
         try:
             os.makedirs(f"{self._store}/trees", exist_ok=True)
             for entry in tree.entries:
-                if entry.kind in "fx" and not os.path.exists(self._blob_path(entry.digest)):
+                if entry.kind in "fx" and not os.path.exists(self.blob_path(entry.digest)):
                     self._save_blob(f"{directory}/{entry.path}", entry.digest)
             temporary = f"{self._store}/trees/{uuid4().hex}.tmp"
             with open(temporary, "w", encoding="ascii") as file:
@@ -118,7 +118,7 @@ class SourceSnapshots:
         self._saved.add(tree.digest)
 
     def _save_blob(self, source: str, digest: str) -> None:
-        place = self._blob_path(digest)
+        place = self.blob_path(digest)
         os.makedirs(os.path.dirname(place), exist_ok=True)
         temporary = f"{place}.{uuid4().hex}"
         found, _ = copy_while_hashing(source, temporary, 0o444)
@@ -151,7 +151,7 @@ class SourceSnapshots:
         self._staged[destination] = staged
 
     def _lay_out_file(self, digest: str, place: str, mode: int) -> _Staged:
-        reading = os.open(self._blob_path(digest), os.O_RDONLY | os.O_CLOEXEC)
+        reading = os.open(self.blob_path(digest), os.O_RDONLY | os.O_CLOEXEC)
         try:
             writing = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             try:
@@ -185,7 +185,8 @@ class SourceSnapshots:
                 used.append((entry.path, entry.digest))
         return tuple(used)
 
-    def _blob_path(self, digest: str) -> str:
+    def blob_path(self, digest: str) -> str:
+        """Where the bytes of a saved file lie."""
         hexes = digest.partition(":")[2]
         return f"{self._store}/blobs/{hexes[:2]}/{hexes}"
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import uuid4
 
-from mlpipe_engine.errors import ArtifactCorruptedError, FilesystemError
+from mlpipe_engine.errors import ArtifactCorruptedError, FilesystemError, MlpipeError
 from mlpipe_engine.hashing.scan import walk_artifact
 from mlpipe_engine.model.trees import Tree
 
@@ -143,6 +143,14 @@ class ArtifactStore:
             return verdict
         self._signatures[digest] = now
         return Verdict(True, signature=now)
+
+    def tree(self, digest: str) -> Tree | None:
+        """What it consists of; None when it is not there or damaged."""
+        try:
+            found = walk_artifact(self.path(digest))[0]
+        except MlpipeError:
+            return None
+        return found if found.digest == digest else None
 
     def verify(self, digest: str) -> Verdict:
         """Hash every byte."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from mlpipe_engine.errors import RunNotFoundError, nearest
 from mlpipe_engine.model import wire
 from mlpipe_engine.model.plan import Cause
-from mlpipe_engine.model.records import RunRecord, StepRecord
+from mlpipe_engine.model.records import RunRecord, StepRecord, Sweep
 from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import FINAL, State
 from mlpipe_engine.store.database import Database
@@ -20,7 +20,7 @@ from mlpipe_engine.store.uptodate import MIRROR
 
 _RUN_COLUMNS = (
     "id, number, pipeline, experiment, state, created_at, started_at, finished_at, seconds, parameters, tags, properties,"
-    " source, spec, resumed_from, (SELECT m.id FROM runs m WHERE m.number = runs.mirrors), error, parent, name"
+    " source, spec, resumed_from, (SELECT m.id FROM runs m WHERE m.number = runs.mirrors), error, parent, name, kind"
 )
 _STEP_COLUMNS = (
     "s.name, s.idx, s.state, s.attempt, s.decision, s.causes, s.unread, s.compared, s.manifest, s.base_key, s.snapshot, s.result,"
@@ -67,7 +67,7 @@ class RunQueries:
         """The newest run with rows of its own among the last hundred that ended well with this definition and these parameters."""
         rows = self._db.query(
             "SELECT coalesce(mirrors, number) FROM (SELECT number, mirrors, spec, parameters, state FROM runs"
-            " WHERE pipeline = ? AND parent IS NULL ORDER BY number DESC LIMIT 100)"
+            " WHERE pipeline = ? AND parent IS NULL AND kind = 'run' ORDER BY number DESC LIMIT 100)"
             " WHERE spec = ? AND parameters = ? AND state IN ('succeeded', 'reused') LIMIT 1",
             (pipeline, spec, parameters),
         )
@@ -96,13 +96,49 @@ class RunQueries:
                 raise RunNotFoundError(
                     f"the run id {text} is not unique: runs {numbers} ...", hint="Give more digits, or the number."
                 )
-        last = self.recent(1)
-        known = f"numbers go from 1 to {last[0].number}" if last else "this project has no run yet"
+        last = self._db.query("SELECT max(number) FROM runs")[0][0]
+        known = f"numbers go from 1 to {last}" if last else "this project has no run yet"
         raise RunNotFoundError(f"there is no run {text!r}; {known}", hint=hint)
 
     def children(self, run_id: str) -> tuple[RunRecord, ...]:
         rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE parent = ? ORDER BY number", (run_id,))
         return tuple(map(_run, rows))
+
+    def last_execution(self, step: str, pipeline: str | None) -> RunRecord | None:
+        """The newest run in which a step of that name was executed, however it ended; of any pipeline when none is named."""
+        sql = (
+            "SELECT run FROM step_runs WHERE pipeline = ? AND name = ? AND decision = 'execute' AND manifest IS NOT NULL"
+            " ORDER BY run DESC LIMIT 1"
+        )
+        names = [pipeline] if pipeline is not None else self._pipelines()
+        found = [row[0] for name in names for row in self._db.query(sql, (name, step))]
+        return self.find(str(max(found))) if found else None  # type: ignore[type-var]
+
+    def _pipelines(self) -> list[str]:
+        """Names that have runs, by jumps through an index: a plain DISTINCT reads a row for every run."""
+        names: list[str] = []
+        while True:
+            rows = self._db.query("SELECT min(pipeline) FROM step_runs WHERE pipeline > ?", (names[-1] if names else "",))
+            if not rows or rows[0][0] is None:
+                return names
+            names.append(str(rows[0][0]))
+
+    def sweep(self, run: RunRecord) -> Sweep:
+        """Prereq: the run is of kind "sweep"."""
+        row = self._db.query("SELECT axes, parallel, fail_fast FROM sweeps WHERE run = ?", (run.number,))[0]
+        return Sweep(axes=wire.load(tuple, str(row[0])), parallel=int(str(row[1])), fail_fast=bool(row[2]))
+
+    def child_states(self, run_ids: tuple[str, ...]) -> dict[str, dict[State, int]]:
+        """How many runs of each state these sweeps have; a run that was started again does not count."""
+        found: dict[str, dict[State, int]] = {run_id: {} for run_id in run_ids}
+        marks = ", ".join("?" * len(run_ids))
+        sql = (
+            f"SELECT parent, state, count(*) FROM runs WHERE parent IN ({marks}) AND id NOT IN"
+            f" (SELECT resumed_from FROM runs WHERE parent IN ({marks}) AND resumed_from IS NOT NULL) GROUP BY parent, state"
+        )
+        for parent, state, count in self._db.query(sql, (*run_ids, *run_ids)) if run_ids else ():
+            found[str(parent)][State(str(state))] = int(str(count))
+        return found
 
     def steps(self, run: RunRecord) -> tuple[StepRecord, ...]:
         """In pipeline order. A run that mirrors another shows that one's results as reused."""
@@ -119,6 +155,11 @@ class RunQueries:
         for step in steps:
             if step.name == name:
                 return step
+        if run.kind == "sweep":
+            raise RunNotFoundError(
+                f"run {run.number} is a sweep and has no steps of its own",
+                hint=f"Name one of its runs: mlpipe-tui show {run.number}",
+            )
         close = nearest(name, [step.name for step in steps])
         raise RunNotFoundError(
             f"run {run.number} has no step {name!r}" + (f"; did you mean {close!r}?" if close else ""),
@@ -144,21 +185,21 @@ class RunQueries:
         return bool(self._db.query("SELECT cancel_requested FROM runs WHERE id = ?", (run_id,))[0][0])
 
     def unfinished(self) -> tuple[RunRecord, ...]:
-        rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE state IN ('queued', 'running') AND parent IS NULL")
+        rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE state IN ('queued', 'running') AND kind <> 'child'")
         return tuple(map(_run, rows))
 
 
 def insert_run(
     db: sqlite3.Connection, run_id: str, spec: PipelineSpec, options: SubmitOptions, parameters: Iterable[tuple[str, object]], now: str,
-    selected: frozenset[str],
+    selected: frozenset[str], *, parent: str | None = None, kind: str = "run",
 ) -> int:  # fmt: skip
     """A queued run with a queued row for every selected step. Returns its number."""
     digest = write_document(db, "specs", wire.dump(spec))
     cursor = db.execute(
-        "INSERT INTO runs (id, pipeline, experiment, state, created_at, parameters, tags, properties, source, spec, options, resumed_from)"
-        " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO runs (id, pipeline, experiment, state, created_at, parameters, tags, properties, source, spec, options, resumed_from,"
+        " parent, kind) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (run_id, spec.name, options.experiment, now, wire.dump(tuple(parameters)), pairs(options.tags), pairs(options.properties),
-         options.source, digest, wire.dump(options), options.resumed_from),
+         options.source, digest, wire.dump(options), options.resumed_from, parent, kind),
     )  # fmt: skip
     number = int(cursor.lastrowid or 0)
     db.executemany(
@@ -166,6 +207,13 @@ def insert_run(
         [(number, index, step.name, spec.name, now) for index, step in enumerate(spec.steps) if step.name in selected],
     )
     return number
+
+
+def insert_sweep(db: sqlite3.Connection, run: int, sweep: Sweep) -> None:
+    db.execute(
+        "INSERT INTO sweeps (run, axes, parallel, fail_fast) VALUES (?, ?, ?, ?)",
+        (run, wire.dump(sweep.axes), sweep.parallel, int(sweep.fail_fast)),
+    )
 
 
 def insert_mirror(db: sqlite3.Connection, run_id: str, mirrored: int, options: SubmitOptions, now: str, seconds: float) -> int:
@@ -179,8 +227,8 @@ def insert_mirror(db: sqlite3.Connection, run_id: str, mirrored: int, options: S
 
 def insert_child_run(db: sqlite3.Connection, child_id: str, parent: str, name: str, now: str) -> None:
     db.execute(
-        "INSERT OR IGNORE INTO runs (id, pipeline, experiment, state, created_at, started_at, source, spec, parent, name)"
-        " SELECT ?, pipeline, experiment, 'running', ?, ?, 'step', '', id, ? FROM runs WHERE id = ?",
+        "INSERT OR IGNORE INTO runs (id, pipeline, experiment, state, created_at, started_at, source, spec, parent, name, kind)"
+        " SELECT ?, pipeline, experiment, 'running', ?, ?, 'step', '', id, ?, 'child' FROM runs WHERE id = ?",
         (child_id, now, now, name, parent),
     )
 
@@ -221,12 +269,13 @@ def _causes(text: object) -> tuple[Cause, ...]:
 
 def _run(row: tuple[object, ...]) -> RunRecord:
     (run_id, number, pipeline, experiment, state, created, started, finished, seconds, parameters, tags, properties, source, spec,
-     resumed, mirrors, error, parent, name) = row  # fmt: skip
+     resumed, mirrors, error, parent, name, kind) = row  # fmt: skip
     return RunRecord(
         id=str(run_id), number=int(str(number)), pipeline=str(pipeline), experiment=str(experiment), state=State(str(state)),
         created_at=str(created), started_at=_text(started), finished_at=_text(finished), seconds=_float(seconds),
         parameters=wire.load(tuple, str(parameters)), tags=unpairs(tags), properties=unpairs(properties), source=str(source),
         spec_digest=str(spec), resumed_from=_text(resumed), mirrors=_text(mirrors), error=str(error), parent=_text(parent), name=str(name),
+        kind=str(kind),
     )  # fmt: skip
 
 

@@ -117,6 +117,25 @@ def m001_runs_results_and_metrics(db: Database) -> None:
         )
 
 
+@migrations(name="m005_sweeps_and_acceptances")
+def m005_sweeps_and_acceptances(db: Database) -> None:
+    """`kind` tells a run with a runner of its own ("run", "sweep") from what a step's script made ("child")."""
+    db.execute("ALTER TABLE runs ADD COLUMN kind TEXT NOT NULL DEFAULT 'run'")
+    db.execute("UPDATE runs SET kind = 'child' WHERE parent IS NOT NULL")
+    db.execute(
+        """CREATE TABLE sweeps (
+            run INTEGER PRIMARY KEY REFERENCES runs(number) ON DELETE CASCADE, axes TEXT NOT NULL, parallel INTEGER NOT NULL,
+            fail_fast INTEGER NOT NULL) STRICT"""
+    )
+    db.execute(
+        """CREATE TABLE acceptances (
+            id INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, step TEXT NOT NULL, result INTEGER NOT NULL, from_fingerprint TEXT NOT NULL,
+            from_snapshot TEXT NOT NULL, fingerprint TEXT NOT NULL, snapshot TEXT NOT NULL, causes TEXT NOT NULL, who TEXT NOT NULL,
+            because TEXT NOT NULL, created_at TEXT NOT NULL, revoked_at TEXT, revoked_by TEXT) STRICT"""
+    )
+    db.execute("CREATE INDEX acceptances_by_fingerprint ON acceptances (fingerprint, id)")
+
+
 @migrations()
 def m006_up_to_date_entries_end_with_what_they_rest_on(db: Database) -> None:
     db.execute("DROP TABLE uptodate")
