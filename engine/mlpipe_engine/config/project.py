@@ -35,6 +35,8 @@ class ProjectConfig:
     computes: tuple[ComputeConfig, ...] = ()
     python: str | None = None
     """The interpreter of steps that name none and whose compute target names none."""
+    python_from_default: bool = True
+    """Whether it stands in [default], else in [project]."""
     find_links: tuple[str, ...] = ()
     """Folders (relative to the project) and addresses where packages of environments are looked for as well."""
     no_index: bool = False
@@ -109,6 +111,7 @@ def load_config(root: str) -> ProjectConfig:
         default_compute=default.get("compute", "local"),
         computes=tuple(computes),
         python=default.get("python") or project.get("python"),
+        python_from_default="python" in default,
         find_links=(links,) if isinstance(links, str) else tuple(links),
         no_index=environments.get("no_index", False),
         path=path,

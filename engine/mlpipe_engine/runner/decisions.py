@@ -147,7 +147,7 @@ class Decisions:
 
     def manifest(self, step: StepSpec) -> tuple[Manifest, Tree | None]:
         """Prereq: the outputs of every step before it are noted. Raises InputError, SnapshotError, EnvironmentProblem."""
-        code = self.resolver.code(step)
+        code = self.resolver.code(step, self.compute_of(step))
         inputs: dict[str, str] = {}
         for item in step.inputs:
             match item.source:

@@ -136,7 +136,7 @@ class RunParts:
             environment["PYTHONDONTWRITEBYTECODE"] = "1"
         environment |= staging.variables(step, layout, self.parameters, self._about(run, step, attempt))
         environment["PYTHONPATH"] = os.pathsep.join(
-            [_sdk_dir(self.state_dir), *filter(None, [dict(step.environment_variables).get("PYTHONPATH")])]
+            filter(None, [_sdk_dir(self.state_dir), _roots_hook(layout), dict(step.environment_variables).get("PYTHONPATH")])
         )
         environment |= {"MLPIPE_ATTEMPT": attempt_id, "MLPIPE_RUN": run.id}
         words = staging.argv(step, layout, self.parameters, interpreter.path)
@@ -188,6 +188,14 @@ def _copy_path(base: str, files: tuple[str, ...] | None, destination: str) -> No
         target = os.path.join(destination, file)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         shutil.copyfile(os.path.join(base, file), target)
+
+
+def _roots_hook(layout: staging.Layout) -> str | None:
+    """Where a step has private copies of code from beside its source directory."""
+    from mlpipe_engine.snapshots.roots import hook_folder
+
+    folder = hook_folder(layout.step_dir)
+    return folder if os.path.isdir(folder) else None
 
 
 @lru_cache(maxsize=4)

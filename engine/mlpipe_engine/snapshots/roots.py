@@ -50,7 +50,7 @@ def scan_root(root: CodeRoot, project_root: str, cache: StatCache) -> ScannedRoo
     if not os.path.isdir(real):
         folder = os.path.dirname(real)
         entry = replace(scan_tree(real, ignore=None, cache=cache).entries[0], path=os.path.basename(real))
-        return ScannedRoot(root, _label(folder, project_root), Tree.of([entry]), True)
+        return ScannedRoot(root, _label(folder, project_root), Tree.of([entry]), real.endswith(".py"))
     inside = _holds(project_root, real)
     narrow = _holds(real, project_root)
     rules = _Rules(ProjectIgnore(project_root if inside else real, real), narrow=narrow)
@@ -132,7 +132,7 @@ def combined(code: Tree | None, roots: tuple[ScannedRoot, ...]) -> Tree | None:
 
 def places(tree: Tree, code: str) -> dict[str, str]:
     """Label -> folder of its private copy, for a step whose code lies in the folder `code`."""
-    labels = dict.fromkeys(label for label, _ in (split_root(entry.path) for entry in tree.entries) if label)
+    labels = dict.fromkeys(split_root(entry.path)[0] for entry in tree.entries if entry.path.startswith("/"))
     above = os.path.dirname(code)
     return {
         label: f"{above}/roots/{number}/{os.path.basename(label).strip('.') or 'project'}" for number, label in enumerate(labels)
