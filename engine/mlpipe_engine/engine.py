@@ -52,6 +52,10 @@ def _nowhere(event: Event) -> None:
     return
 
 
+def _nothing(text: str) -> None:
+    return
+
+
 class Engine:
     """One project. `Engine.open()` finds it upward from the current folder."""
 
@@ -62,6 +66,8 @@ class Engine:
         self._databases = PerThread(self.state_dir)
         self.warnings: tuple[str, ...] = ()
         """What the last plan or run noticed about its source directories: ignore rules that do not apply, large files."""
+        self.say: Callable[[str], None] = _nothing
+        """Told what goes on before a run starts: the building of an environment, which may take minutes."""
         self._fresh_texts: dict[str, str] = {}
         self._observers: dict[str, Observer] = {}
 
@@ -123,14 +129,16 @@ class Engine:
         """What `run` would do. Writes nothing at all."""
         from mlpipe_engine.runner.planning import make_plan
 
-        decisions, selection = self._decisions(spec, options)
+        decisions, selection = self._decisions(spec, options, build=False)
         return make_plan(spec, decisions, selection, self._effects())
 
     def _effects(self) -> tuple[str, ...]:
         return self.definitions.effects if "definitions" in self.__dict__ else ()
 
-    def _decisions(self, spec: PipelineSpec, options: SubmitOptions) -> tuple[Decisions, frozenset[str]]:
-        """Everything that can be wrong before a run starts is raised here, all at once."""
+    def _decisions(
+        self, spec: PipelineSpec, options: SubmitOptions, *, build: bool = True
+    ) -> tuple[Decisions, frozenset[str]]:  # fmt: skip
+        """Everything that can be wrong before a run starts is raised here, all at once. `build`: environments that are missing."""
         from mlpipe_engine.planning import graph, parameters
         from mlpipe_engine.runner.decisions import Decisions
         from mlpipe_engine.runner.resolve import Resolver
@@ -141,6 +149,7 @@ class Engine:
         stats = self._stats()
         snapshots = self._snapshots(stats)
         resolver = Resolver(self.root, self.config, snapshots, stats, self._cached)
+        resolver.say = self.say if build else None
         database = self._database()
         queries = results.ResultQueries(database) if database else None
         decisions = Decisions(

@@ -31,6 +31,7 @@ def run(arguments: Arguments) -> int:
     spec = engine.pipeline(arguments.positionals.get("PIPELINE"))
     options = options_of(arguments, spec)
     _say_effects(engine, arguments)
+    engine.say = _say_progress(arguments)
     if arguments.flag("detach") or _interactive(arguments):
         run_id = engine.submit(spec, options)
         _say_warnings(engine, arguments)
@@ -104,6 +105,14 @@ def _say_effects(engine: Engine, arguments: Arguments) -> None:
 def _say_warnings(engine: Engine, arguments: Arguments) -> None:
     for warning in engine.warnings if not arguments.flag("json") else ():
         print(f"warning: {clean(warning)}", file=sys.stderr)
+
+
+def _say_progress(arguments: Arguments) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        if not arguments.flag("json"):
+            print(clean(text), file=sys.stderr, flush=True)
+
+    return say
 
 
 def _detached(engine: Engine, run_id: str, arguments: Arguments) -> int:
@@ -274,6 +283,8 @@ def _decision_text(step: StepPlan) -> tuple[str, str, tuple[Cause, ...]]:
             return "=", f"reuse from run {result.run_number}{unread}", note
         case Execute(because):
             return "+", "run", because
+        case Undecided(waiting_on) if waiting_on[0].startswith("environment "):
+            return "?", f"depends on {clean(waiting_on[0])}, which is not built yet", ()
         case Undecided(waiting_on):
             return "?", f"depends on what {', '.join(map(clean, waiting_on))} makes", ()
         case Skip(because):
@@ -323,6 +334,7 @@ def resume(arguments: Arguments) -> int:
     engine = Engine.open(arguments.text("directory"))
     text = arguments.positionals.get("RUN")
     record = engine.find_run(text) if text else _last_unfinished(engine)
+    engine.say = _say_progress(arguments)
     return _plain(engine, arguments, lambda sink: engine.resume(record.id, sink))
 
 

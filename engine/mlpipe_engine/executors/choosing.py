@@ -70,7 +70,9 @@ def _path_of(root: str, item: Wanted) -> str:
     if not os.path.lexists(path) and os.sep not in item.python:
         found = shutil.which(item.python)
         if found is None:
-            raise _problem(item, f"there is no program {item.python!r} on PATH and nothing of that name in the project", _PATH_HINT)
+            raise _problem(
+                item, f"there is no program {item.python!r} on PATH and nothing of that name in the project", _PATH_HINT
+            )
         return os.path.abspath(found)
     if not os.path.exists(path):
         raise _problem(item, f"the interpreter {item.python} does not exist", _PATH_HINT)
@@ -86,9 +88,7 @@ def _problem(item: Wanted, what: str, hint: str) -> EnvironmentProblem:
     return EnvironmentProblem(what, where=item.where, field=item.field, hint=hint)
 
 
-def _resolved(
-    path: str, item: Wanted, root: str, cached: Callable[[str], str | None], to_cache: MutableMapping[str, str]
-) -> str:
+def _resolved(path: str, item: Wanted, root: str, cached: Callable[[str], str | None], to_cache: MutableMapping[str, str]) -> str:
     """The interpreter behind a script. Asked again when the script or what such scripts decide by changes."""
     if not _is_script(path):
         return path

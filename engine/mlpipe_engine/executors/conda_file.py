@@ -14,14 +14,7 @@ _MAX_BYTES = 1 << 20
 
 ON_PYPI = {
     name: name
-    for name in (
-        "beautifulsoup4 bokeh boto3 catboost category_encoders click cloudpickle cython dask dill duckdb fastapi flask flake8 fsspec"
-        " gensim geopandas h5py httpx hypothesis imbalanced-learn ipykernel ipython jinja2 joblib jsonschema jupyter jupyterlab keras"
-        " lightgbm lxml matplotlib mlflow mypy nbconvert networkx nltk notebook numba numpy onnx onnxruntime openpyxl optuna packaging"
-        " pandas patsy pillow pip plotly polars protobuf psutil pyarrow pydantic pytest python-dateutil pytz pyyaml regex requests rich"
-        " s3fs scikit-image scikit-learn scipy seaborn setuptools shap six sqlalchemy statsmodels sympy tabulate tensorboard tensorflow"
-        " threadpoolctl tokenizers torchmetrics tqdm transformers typing_extensions umap-learn urllib3 wheel xarray xgboost xlrd"
-    ).split()
+    for name in ["beautifulsoup4", "bokeh", "boto3", "catboost", "category_encoders", "click", "cloudpickle", "cython", "dask", "dill", "duckdb", "fastapi", "flask", "flake8", "fsspec", "gensim", "geopandas", "h5py", "httpx", "hypothesis", "imbalanced-learn", "ipykernel", "ipython", "jinja2", "joblib", "jsonschema", "jupyter", "jupyterlab", "keras", "lightgbm", "lxml", "matplotlib", "mlflow", "mypy", "nbconvert", "networkx", "nltk", "notebook", "numba", "numpy", "onnx", "onnxruntime", "openpyxl", "optuna", "packaging", "pandas", "patsy", "pillow", "pip", "plotly", "polars", "protobuf", "psutil", "pyarrow", "pydantic", "pytest", "python-dateutil", "pytz", "pyyaml", "regex", "requests", "rich", "s3fs", "scikit-image", "scikit-learn", "scipy", "seaborn", "setuptools", "shap", "six", "sqlalchemy", "statsmodels", "sympy", "tabulate", "tensorboard", "tensorflow", "threadpoolctl", "tokenizers", "torchmetrics", "tqdm", "transformers", "typing_extensions", "umap-learn", "urllib3", "wheel", "xarray", "xgboost", "xlrd"]
 } | {"pytorch": "torch", "torchvision": "torchvision", "python-duckdb": "duckdb", "pytables": "tables", "opencv": "opencv-python",
      "py-opencv": "opencv-python", "lightning": "lightning", "pytorch-lightning": "pytorch-lightning", "huggingface_hub": "huggingface-hub"}  # fmt: skip
 """Conda names whose project is on PyPI, and its name there. Any other name could be somebody else's project on PyPI."""
@@ -45,7 +38,9 @@ def read_conda_file(path: str, shown: str) -> CondaFile:
             body = file.read(_MAX_BYTES + 1)
         text = body.decode("utf-8-sig")
     except FileNotFoundError:
-        raise EnvironmentProblem(f"the conda file {shown} does not exist", hint="Correct its path; it is relative to the project folder.") from None
+        raise EnvironmentProblem(
+            f"the conda file {shown} does not exist", hint="Correct its path; it is relative to the project folder."
+        ) from None
     except OSError as error:
         raise FilesystemError.of(error, "read", path) from error
     except UnicodeDecodeError:
@@ -159,6 +154,8 @@ def as_pip(package: str) -> str | None:
     exact = re.fullmatch(r"=?\s*([0-9][\w.]*)(\.\*)?", version)
     if exact:
         return f"{name}=={exact[1]}.*"
-    if re.fullmatch(r"==\s*[0-9][\w.]*", version) or re.fullmatch(r"[<>!]=?\s*[0-9][\w.]*(\s*,\s*[<>!]=?\s*[0-9][\w.]*)*", version):
+    if re.fullmatch(r"==\s*[0-9][\w.]*", version) or re.fullmatch(
+        r"[<>!]=?\s*[0-9][\w.]*(\s*,\s*[<>!]=?\s*[0-9][\w.]*)*", version
+    ):
         return name + version.replace(" ", "")
     return None

@@ -22,16 +22,27 @@ def record_digest(path: str, understood: frozenset[str] = frozenset()) -> str:
             lines = sorted(line.strip() for line in file if line.strip())
     except OSError:
         return ""
-    kept = []
+    kept, generated = [], _entry_points(os.path.join(os.path.dirname(path), "entry_points.txt"))
     for line in lines:
         name = line.rsplit(",", 2)[0].strip('"')
         base = os.path.basename(name)
         if name.endswith((".pyc", ".pth")) or base in understood or (base in _BY_INSTALLER and ".dist-info/" in name):
             continue
+        if name.startswith("../") and base in generated:
+            continue
         if name.startswith("../"):
             line = f"{base},{_script_digest(os.path.normpath(os.path.join(os.path.dirname(os.path.dirname(path)), name)))}"
         kept.append(line)
     return hash_bytes("\n".join(kept).encode("utf-8", "surrogateescape"))[3:19]
+
+
+def _entry_points(path: str) -> set[str]:
+    """Names of scripts that an installer writes, in words of its own; entry_points.txt counts for them."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return {line.split("=")[0].strip() for line in file if "=" in line}
+    except OSError:
+        return set()
 
 
 def _script_digest(path: str) -> str:

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -60,7 +59,8 @@ class EnvironmentDescription:
 
 _QUESTION = """
 import json, platform, site, sys, sysconfig
-print(json.dumps({"version": platform.python_version(), "implementation": getattr(getattr(sys, "implementation", None), "name", "cpython"), "platform": sysconfig.get_platform(),
+implementation = getattr(getattr(sys, "implementation", None), "name", "cpython")
+print(json.dumps({"version": platform.python_version(), "implementation": implementation, "platform": sysconfig.get_platform(),
     "executable": sys.executable, "base": getattr(sys, "_base_executable", sys.executable), "prefix": sys.prefix,
     "sites": [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]}))
 """
@@ -84,6 +84,17 @@ def describe_cached(
     else:
         fresh = None
     return _description(document, project_root, stats), fresh
+
+
+def version_cached(interpreter: Interpreter, cached: str | None) -> tuple[str, str | None]:
+    """("3.12.1 linux-x86_64", what to keep now or None). `cached`: the text kept from last time."""
+    witness = _witness([interpreter.path, os.path.realpath(interpreter.path)])
+    document = json.loads(cached) if cached else {}
+    if document.get("witness") == witness:
+        return str(document["version"]), None
+    answer = _ask(interpreter)
+    version = f"{answer['version']} {answer['platform']}"
+    return version, json.dumps({"witness": witness, "version": version})
 
 
 def _ask(interpreter: Interpreter) -> dict[str, Any]:
@@ -217,7 +228,9 @@ def _description(document: dict[str, Any], project_root: str, stats: StatCache) 
     answer = document["answer"]
     loose = _Loose(answer["prefix"], project_root, stats)
     path_files = tuple(
-        (name, loose.path_file(name, digest, lines)) for name, digest, lines in document["path_files"] if not _is_our_path_file(name)
+        (name, loose.path_file(name, digest, lines))
+        for name, digest, lines in document["path_files"]
+        if not _is_our_path_file(name)
     )
     for finder, folder in document["mapped"]:
         loose.root(folder, finder)

@@ -125,13 +125,15 @@ class Decisions:
         return found
 
     def waiting_on(self, step: StepSpec, unknown: set[str]) -> tuple[str, ...]:
-        """Steps in `unknown` whose outputs or metrics this step needs."""
+        """Steps in `unknown` whose outputs or metrics this step needs, and its environment where that is not built yet."""
         from mlpipe_engine.planning.conditions import names
 
         needed = [item.source.step for item in step.inputs if isinstance(item.source, StepOutputSource)]
         if step.when:
             needed.extend(producer for producer, _ in names(step.when)[1])
-        return tuple(dict.fromkeys(name for name in needed if name in unknown))
+        waiting = tuple(dict.fromkeys(name for name in needed if name in unknown))
+        unbuilt = self.resolver.unbuilt(step, self.compute_of(step))
+        return waiting if unbuilt is None else (f"environment {unbuilt}", *waiting)
 
     def assume(self, step: StepSpec) -> None:
         """Take the last result of a step that this run leaves out. Raises InputError when there is none."""

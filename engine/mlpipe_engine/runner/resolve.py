@@ -10,18 +10,21 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import EnvironmentProblem, InputMissingError, MlpipeError
 from mlpipe_engine.model.manifest import ManifestEntry
-from mlpipe_engine.model.spec import PathSource, PipelineSpec, StepSpec, Text
+from mlpipe_engine.model.spec import EnvironmentSpec, PathSource, PipelineSpec, StepSpec, Text
 from mlpipe_engine.model.trees import Entry, Tree
 
 if TYPE_CHECKING:
     from mlpipe_engine.config.project import ProjectConfig
     from mlpipe_engine.executors.choosing import Wanted
+    from mlpipe_engine.executors.environments import Recipe
     from mlpipe_engine.executors.interpreters import EnvironmentDescription, Interpreter
     from mlpipe_engine.hashing.stat_cache import StatCache
+    from mlpipe_engine.runner.provision import Environments
     from mlpipe_engine.snapshots.source import SourceSnapshots
 
 
@@ -56,8 +59,10 @@ class Resolver:
         self._rooted: dict[tuple[str, str], Tree | None] = {}
         self._paths: dict[PathSource, PathInput] = {}
         self._interpreters: dict[object, tuple[Interpreter, EnvironmentDescription]] = {}
-        self.environments: Environments | None = None
-        """Builds what steps declare; None: nothing is built, and steps that need it are undecided."""
+        self._wishes: dict[str, Wanted | None] = {}
+        self._recipes: dict[tuple[EnvironmentSpec, Wanted | None], Recipe] = {}
+        self.say: Callable[[str], None] | None = None
+        """Where the building of environments is told; None: nothing is built, and steps that need it are undecided."""
         self._commands: dict[tuple[str, str], tuple[ManifestEntry, ...]] = {}
         self.to_cache: dict[str, str] = {}
         """What the store should keep for the next time."""
@@ -171,10 +176,34 @@ class Resolver:
     def _looked_up(self, step: StepSpec, wanted: Wanted | None) -> tuple[Interpreter, EnvironmentDescription]:
         from mlpipe_engine.executors import choosing
 
-        found = choosing.choose(self.root, (wanted,), self._cached, self.to_cache)
         if step.environment is None:
+            found = choosing.choose(self.root, (wanted,), self._cached, self.to_cache)
             return found, self._described(found, wanted)
-        raise EnvironmentProblem("not built yet")
+        recipe, say = self._recipe(step.environment, wanted), self.say
+        found = self._environments.provide(recipe, say) if say is not None else self._environments.interpreter(recipe)
+        return found, self._described(found, wanted)
+
+    def unbuilt(self, step: StepSpec, compute: str) -> str | None:
+        """The name of an environment that has to be built before the step can be decided. Raises EnvironmentProblem."""
+        if step.environment is None or self.say is not None:
+            return None
+        recipe = self._recipe(step.environment, self._wanted(step, compute))
+        return None if self._environments.is_ready(recipe) else step.environment.name
+
+    @cached_property
+    def _environments(self) -> Environments:
+        from mlpipe_engine.runner.provision import Environments
+
+        return Environments(self.root, self._config, self._stats, self._cached, self.to_cache)
+
+    def _recipe(self, environment: EnvironmentSpec, wanted: Wanted | None) -> Recipe:
+        from mlpipe_engine.executors import choosing
+
+        known = self._recipes.get((environment, wanted))
+        if known is None:
+            base = choosing.choose(self.root, (wanted,), self._cached, self.to_cache)
+            known = self._recipes[environment, wanted] = self._environments.recipe(environment, base)
+        return known
 
     def _described(self, interpreter: Interpreter, wanted: Wanted | None) -> EnvironmentDescription:
         from mlpipe_engine.executors import choosing, interpreters
@@ -194,10 +223,19 @@ class Resolver:
 
         if step.python is not None:
             return Wanted(step.python, f"python= of step {step.name}", step.where)
+        if compute not in self._wishes:
+            self._wishes[compute] = self._wish(compute)
+        return self._wishes[compute]
+
+    def _wish(self, compute: str) -> Wanted | None:
+        from mlpipe_engine.executors.choosing import Wanted
+
         target = self._config.compute(compute)
         if target.python is not None:
             field = f"compute.{compute}.python"
-            return Wanted(target.python, f"[compute.{compute}] in mlpipe.toml", self._config.line(f"compute.{compute}", "python"), field)
+            return Wanted(
+                target.python, f"[compute.{compute}] in mlpipe.toml", self._config.line(f"compute.{compute}", "python"), field
+            )
         if self._config.python is not None:
             table = "default" if self._config.python_from_default else "project"
             return Wanted(self._config.python, f"[{table}] in mlpipe.toml", self._config.line(table, "python"), f"{table}.python")
@@ -235,8 +273,11 @@ class Resolver:
             if step.name not in steps:
                 continue
             try:
-                self.environment(step, compute_of(step))
-                self.code(step, compute_of(step))
+                if self.unbuilt(step, compute_of(step)) is None:
+                    self.environment(step, compute_of(step))
+                    self.code(step, compute_of(step))
+                else:
+                    self._source(step)
                 for item in step.inputs:
                     if isinstance(item.source, PathSource):
                         self.path_input(item.source, step)

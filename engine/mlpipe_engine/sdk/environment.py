@@ -260,7 +260,9 @@ def _packages(given: object, field: str) -> Sequence[str]:
 
 def _line(given: object, field: str) -> str:
     if not isinstance(given, str) or not given.strip() or not given.isprintable():
-        raise DefinitionValueError(f"{field} is {given!r}", where=caller(), field=field, expected="one line of text, such as 'numpy>=2'")
+        raise DefinitionValueError(
+            f"{field} is {given!r}", where=caller(), field=field, expected="one line of text, such as 'numpy>=2'"
+        )
     return given.strip()
 
 

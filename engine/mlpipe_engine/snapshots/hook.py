@@ -61,7 +61,9 @@ if os.path.exists(os.path.join(FOLDER, "moved.json")):
     try:
         put_copies_in_place(FOLDER)
     except Exception as error:
-        sys.stderr.write("mlpipe-tui: the copies of code outside of the source directory could not be put in place: %r\n" % (error,))
+        sys.stderr.write(
+            "mlpipe-tui: copies of code outside of the source directory were not put in place: " + repr(error) + "\n"
+        )
     try:
         run_the_next(FOLDER)
     except ValueError:
