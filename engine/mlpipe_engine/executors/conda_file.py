@@ -12,11 +12,25 @@ from mlpipe_engine.errors import EnvironmentProblem, FilesystemError
 
 _MAX_BYTES = 1 << 20
 
-ON_PYPI = {
-    name: name
-    for name in ["beautifulsoup4", "bokeh", "boto3", "catboost", "category_encoders", "click", "cloudpickle", "cython", "dask", "dill", "duckdb", "fastapi", "flask", "flake8", "fsspec", "gensim", "geopandas", "h5py", "httpx", "hypothesis", "imbalanced-learn", "ipykernel", "ipython", "jinja2", "joblib", "jsonschema", "jupyter", "jupyterlab", "keras", "lightgbm", "lxml", "matplotlib", "mlflow", "mypy", "nbconvert", "networkx", "nltk", "notebook", "numba", "numpy", "onnx", "onnxruntime", "openpyxl", "optuna", "packaging", "pandas", "patsy", "pillow", "pip", "plotly", "polars", "protobuf", "psutil", "pyarrow", "pydantic", "pytest", "python-dateutil", "pytz", "pyyaml", "regex", "requests", "rich", "s3fs", "scikit-image", "scikit-learn", "scipy", "seaborn", "setuptools", "shap", "six", "sqlalchemy", "statsmodels", "sympy", "tabulate", "tensorboard", "tensorflow", "threadpoolctl", "tokenizers", "torchmetrics", "tqdm", "transformers", "typing_extensions", "umap-learn", "urllib3", "wheel", "xarray", "xgboost", "xlrd"]
-} | {"pytorch": "torch", "torchvision": "torchvision", "python-duckdb": "duckdb", "pytables": "tables", "opencv": "opencv-python",
-     "py-opencv": "opencv-python", "lightning": "lightning", "pytorch-lightning": "pytorch-lightning", "huggingface_hub": "huggingface-hub"}  # fmt: skip
+_SAME_NAME = (
+    "beautifulsoup4", "bokeh", "boto3", "catboost", "category_encoders", "click", "cloudpickle", "cython", "dask", "dill",
+    "duckdb", "fastapi", "flask", "flake8", "fsspec", "gensim", "geopandas", "h5py", "httpx", "hypothesis", "imbalanced-
+    learn", "ipykernel", "ipython", "jinja2", "joblib", "jsonschema", "jupyter", "jupyterlab", "keras", "lightgbm", "lxml",
+    "matplotlib", "mlflow", "mypy", "nbconvert", "networkx", "nltk", "notebook", "numba", "numpy", "onnx", "onnxruntime",
+    "openpyxl", "optuna", "packaging", "pandas", "patsy", "pillow", "pip", "plotly", "polars", "protobuf", "psutil",
+    "pyarrow", "pydantic", "pytest", "python-dateutil", "pytz", "pyyaml", "regex", "requests", "rich", "s3fs", "scikit-
+    image", "scikit-learn", "scipy", "seaborn", "setuptools", "shap", "six", "sqlalchemy", "statsmodels", "sympy",
+    "tabulate", "tensorboard", "tensorflow", "threadpoolctl", "tokenizers", "torchmetrics", "tqdm", "transformers",
+    "typing_extensions", "umap-learn", "urllib3", "wheel", "xarray", "xgboost", "xlrd", "torchvision", "lightning", "pytorch-lightning",
+)  # fmt: skip
+ON_PYPI = {name: name for name in _SAME_NAME} | {
+    "pytorch": "torch",
+    "python-duckdb": "duckdb",
+    "pytables": "tables",
+    "opencv": "opencv-python",
+    "py-opencv": "opencv-python",
+    "huggingface_hub": "huggingface-hub",
+}
 """Conda names whose project is on PyPI, and its name there. Any other name could be somebody else's project on PyPI."""
 
 

@@ -114,7 +114,7 @@ def declared(spec: EnvironmentSpec, root: str, wheels: Wheels, stats: StatCache)
         place = dict(conda.lines).get(only_conda[0])
         raise EnvironmentProblem(
             f"environment {spec.name!r} needs {', '.join(only_conda)} from conda, and there is no micromamba, mamba or conda on PATH",
-            where=f"{spec.conda_file}:{place}" if place else spec.where, hint="Install micromamba, or ask for the package under its PyPI name in the pip section.",
+            where=f"{spec.conda_file}:{place}" if place else spec.where, hint="Install micromamba, or name the package of PyPI in the pip section.",
         )  # fmt: skip
     if not only_conda:
         for package in packages:
