@@ -497,14 +497,15 @@ class Engine:
         made_by = results.ResultQueries(self._reading()).get(record.result_id) if record.result_id is not None else None
         return os.path.join(self.state_dir, "runs", run.experiment, str(run.number), made_by.step if made_by else step)
 
-    def run_dir(self, run_id: str) -> str:
-        """The folder of a run, with its steps. Raises FilesystemError."""
-        from mlpipe_engine.runner.repeat import open_view
+    def interpreter_of(self, run_id: str, step: str) -> str:
+        """The interpreter a step ran with and why that one; "" for a step that never started."""
+        import json
 
-        run, steps = self._runs().get(run_id), self.steps(run_id)
-        if run.mirrors is None:
-            return os.path.join(self.state_dir, "runs", run.experiment, str(run.number))
-        return open_view(self.state_dir, run, [(step, self.step_dir(run_id, step.name)) for step in steps])
+        try:
+            with open(os.path.join(self.step_dir(run_id, step), "step.json"), encoding="ascii") as file:
+                return str(json.load(file).get("interpreter", ""))
+        except (OSError, ValueError):
+            return ""
 
     def log_path(self, run_id: str, step: str, stream: str) -> str:
         return os.path.join(self.step_dir(run_id, step), "logs", f"{stream}.log")

@@ -227,8 +227,9 @@ def plan(arguments: Arguments) -> int:
     made = engine.plan(spec, options_of(arguments, spec))
     _say_warnings(engine, arguments)
     if arguments.flag("json"):
+        interpreters = dict(made.interpreters)
         print_json(
-            "plan", pipeline=made.pipeline, items=[_plan_document(step) for step in made.steps], expected_seconds=made.expected_seconds,
+            "plan", pipeline=made.pipeline, items=[_plan_document(step, interpreters.get(step.step)) for step in made.steps], expected_seconds=made.expected_seconds,
             pulled_in=list(made.pulled_in), excluded=list(made.excluded), effects=list(made.effects),
         )  # fmt: skip
         return 0
@@ -246,6 +247,8 @@ def _print_plan(made: Plan, *, verbose: bool) -> None:
         print(f"  {symbol} {clean(step.step):<{widest}}  {text}{because}{expected}")
         for cause in causes[1:] if verbose else ():
             print(f"    {'':<{widest}}  {clean(str(cause))}")
+    if verbose:
+        _print_interpreters(made)
     for effect in made.effects:
         print(f"  not done while loading: {clean(effect)}")
     kinds = [type(step.decision) for step in made.steps]
@@ -264,6 +267,16 @@ def _print_plan(made: Plan, *, verbose: bool) -> None:
         + left_out
         + _expected(made)
     )
+
+
+def _print_interpreters(made: Plan) -> None:
+    """One line for each interpreter, with the steps it is for where there are several."""
+    steps: dict[str, list[str]] = {}
+    for step, text in made.interpreters:
+        steps.setdefault(text, []).append(step)
+    for text, names in steps.items():
+        of = f" of {clean(', '.join(names))}" if len(steps) > 1 or len(names) < len(made.steps) else ""
+        print(f"  Python{of}: {clean(text)}")
 
 
 def _expected(made: Plan) -> str:
@@ -291,14 +304,14 @@ def _decision_text(step: StepPlan) -> tuple[str, str, tuple[Cause, ...]]:
             return "-", "skip", because
 
 
-def _plan_document(step: StepPlan) -> dict[str, object]:
+def _plan_document(step: StepPlan, interpreter: str | None) -> dict[str, object]:
     _, _, causes = _decision_text(step)
     names = {Reuse: "reuse", Execute: "run", Undecided: "undecided", Skip: "skip"}
     return {
         "name": step.step, "decision": names[type(step.decision)], "causes": [cause_document(cause) for cause in causes],
         "from_run": step.decision.result.run_number if isinstance(step.decision, Reuse) else None,
         "waiting_on": list(step.decision.waiting_on) if isinstance(step.decision, Undecided) else [], "expected_seconds": step.expected_seconds,
-        "fingerprint": step.manifest.fingerprint if step.manifest else None,
+        "fingerprint": step.manifest.fingerprint if step.manifest else None, "python": interpreter,
     }  # fmt: skip
 
 

@@ -14,12 +14,15 @@ _MAX_BYTES = 1 << 20
 
 _SAME_NAME = (
     "beautifulsoup4", "bokeh", "boto3", "catboost", "category_encoders", "click", "cloudpickle", "cython", "dask", "dill",
-    "duckdb", "fastapi", "flask", "flake8", "fsspec", "gensim", "geopandas", "h5py", "httpx", "hypothesis", "imbalanced-learn", "ipykernel", "ipython", "jinja2", "joblib", "jsonschema", "jupyter", "jupyterlab", "keras", "lightgbm", "lxml",
-    "matplotlib", "mlflow", "mypy", "nbconvert", "networkx", "nltk", "notebook", "numba", "numpy", "onnx", "onnxruntime",
-    "openpyxl", "optuna", "packaging", "pandas", "patsy", "pillow", "pip", "plotly", "polars", "protobuf", "psutil",
-    "pyarrow", "pydantic", "pytest", "python-dateutil", "pytz", "pyyaml", "regex", "requests", "rich", "s3fs", "scikit-image", "scikit-learn", "scipy", "seaborn", "setuptools", "shap", "six", "sqlalchemy", "statsmodels", "sympy",
-    "tabulate", "tensorboard", "tensorflow", "threadpoolctl", "tokenizers", "torchmetrics", "tqdm", "transformers",
-    "typing_extensions", "umap-learn", "urllib3", "wheel", "xarray", "xgboost", "xlrd", "torchvision", "lightning", "pytorch-lightning",
+    "duckdb", "fastapi", "flask", "flake8", "fsspec", "gensim", "geopandas", "h5py", "httpx", "hypothesis",
+    "imbalanced-learn", "ipykernel", "ipython", "jinja2", "joblib", "jsonschema", "jupyter", "jupyterlab", "keras",
+    "lightgbm", "lxml", "matplotlib", "mlflow", "mypy", "nbconvert", "networkx", "nltk", "notebook", "numba", "numpy",
+    "onnx", "onnxruntime", "openpyxl", "optuna", "packaging", "pandas", "patsy", "pillow", "pip", "plotly", "polars",
+    "protobuf", "psutil", "pyarrow", "pydantic", "pytest", "python-dateutil", "pytz", "pyyaml", "regex", "requests", "rich",
+    "s3fs", "scikit-image", "scikit-learn", "scipy", "seaborn", "setuptools", "shap", "six", "sqlalchemy", "statsmodels",
+    "sympy", "tabulate", "tensorboard", "tensorflow", "threadpoolctl", "tokenizers", "torchmetrics", "tqdm", "transformers",
+    "typing_extensions", "umap-learn", "urllib3", "wheel", "xarray", "xgboost", "xlrd", "torchvision", "lightning",
+    "pytorch-lightning",
 )  # fmt: skip
 ON_PYPI = {name: name for name in _SAME_NAME} | {
     "pytorch": "torch",

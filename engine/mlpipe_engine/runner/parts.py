@@ -81,8 +81,12 @@ class RunParts:
         return staging.Circumstances(
             run_id=run.id, run_number=run.number, attempt_id=f"{run.id}_{step.name}_{attempt}", experiment=run.experiment,
             pipeline=run.pipeline, workspace=self.workspace, root=self.root, parameters=self.parameters,
-            tags=dict(run.tags), properties=dict(run.properties),
+            tags=dict(run.tags), properties=dict(run.properties), interpreter=self._interpreter(step),
         )  # fmt: skip
+
+    def _interpreter(self, step: StepSpec) -> str:
+        interpreter, description = self.decisions.resolver.interpreter(step, self.decisions.compute_of(step))
+        return f"{interpreter.path}, {description.version.split()[0]} ({interpreter.how})"
 
     def _move_earlier(self, step_dir: str) -> None:
         """An earlier attempt keeps its files beside the new one."""

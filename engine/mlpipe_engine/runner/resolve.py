@@ -241,6 +241,15 @@ class Resolver:
             return Wanted(self._config.python, f"[{table}] in mlpipe.toml", self._config.line(table, "python"), f"{table}.python")
         return None
 
+    def choices(self, steps: list[StepSpec], compute_of: Callable[[StepSpec], str]) -> tuple[tuple[str, str], ...]:
+        """(step, the interpreter it runs with and why), for those that can be told."""
+        found = []
+        for step in steps:
+            if self.unbuilt(step, compute_of(step)) is None:
+                interpreter, description = self.interpreter(step, compute_of(step))
+                found.append((step.name, f"{interpreter.path}, {description.version.split()[0]} ({interpreter.how})"))
+        return tuple(found)
+
     def environment(self, step: StepSpec, compute: str) -> tuple[ManifestEntry, ...]:
         """Entries of the manifest for what runs the step. Raises EnvironmentProblem when a program is not there."""
         from mlpipe_engine.executors import interpreters
