@@ -229,8 +229,8 @@ def plan(arguments: Arguments) -> int:
     if arguments.flag("json"):
         interpreters = dict(made.interpreters)
         print_json(
-            "plan", pipeline=made.pipeline, items=[_plan_document(step, interpreters.get(step.step)) for step in made.steps], expected_seconds=made.expected_seconds,
-            pulled_in=list(made.pulled_in), excluded=list(made.excluded), effects=list(made.effects),
+            "plan", pipeline=made.pipeline, items=[_plan_document(step, interpreters.get(step.step)) for step in made.steps],
+            expected_seconds=made.expected_seconds, pulled_in=list(made.pulled_in), excluded=list(made.excluded), effects=list(made.effects),
         )  # fmt: skip
         return 0
     _print_plan(made, verbose=arguments.flag("verbose"))

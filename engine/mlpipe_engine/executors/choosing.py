@@ -77,7 +77,7 @@ def _path_of(root: str, item: Wanted) -> str:
     if not os.path.exists(path):
         raise _problem(item, f"the interpreter {item.python} does not exist", _PATH_HINT)
     if not os.access(path, os.X_OK):
-        raise _problem(item, f"the interpreter {item.python} is not executable", f"chmod +x {item.python}")
+        raise _problem(item, f"the interpreter {item.python} is not executable", _PATH_HINT)
     return path
 
 

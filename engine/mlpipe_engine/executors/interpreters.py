@@ -110,7 +110,9 @@ def _ask(interpreter: Interpreter) -> dict[str, Any]:
                 return answer
             lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
             said = said or (lines[-1] if lines else f"it exited {done.returncode}")
-        except (OSError, subprocess.SubprocessError, ValueError) as error:
+        except ValueError:
+            said = said or "it does not answer like a Python"
+        except (OSError, subprocess.SubprocessError) as error:
             said = said or str(error)
     raise EnvironmentProblem(
         f"the interpreter {interpreter.path} (from {interpreter.how}) does not work: {said}",

@@ -209,7 +209,12 @@ class Resolver:
         from mlpipe_engine.executors import choosing, interpreters
 
         key = f"interpreter {interpreter.path}"
-        description, text = interpreters.describe_cached(interpreter, self.root, self._cached(key), self._stats)
+        try:
+            description, text = interpreters.describe_cached(interpreter, self.root, self._cached(key), self._stats)
+        except EnvironmentProblem as error:
+            if wanted is None or error.where:
+                raise
+            raise EnvironmentProblem(error.what, where=wanted.where, field=wanted.field, hint=error.hint) from None
         problem = choosing.too_old(description.version, interpreter, wanted)
         if problem is not None:
             raise problem
