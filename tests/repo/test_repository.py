@@ -154,6 +154,14 @@ def test_the_public_surface_is_what_it_is_meant_to_be() -> None:
         assert getattr(mlpipe_engine, name) is not None
 
 
+def test_every_key_of_the_project_file_is_documented() -> None:
+    from mlpipe_engine.config.project import _SCHEMA
+
+    text = (REPOSITORY / "docs/configuration.md").read_text()
+    documented = set(re.findall(r"^\| `\[([^\]]+)\]` \| `(\w+)` \|", text, re.MULTILINE))
+    assert documented == {(table.replace("*", "NAME"), key) for table, keys in _SCHEMA.items() for key in keys}
+
+
 def test_every_module_says_what_lives_in_it() -> None:
     for path in SOURCES:
         if path.name != "__init__.py" or path.read_text().strip():
