@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -238,6 +239,20 @@ def test_two_runs_at_once_build_it_once(thing: World) -> None:
     assert [item.returncode for item in done] == [0, 0], [item.stderr for item in done]
     text = "".join(item.stderr for item in done)
     assert text.count("building environment demo with pip") == 1 and text.count("is being built by process") <= 1
+
+
+def test_a_builder_that_was_killed_is_waited_for_by_what_it_started(thing: World) -> None:
+    """Else its pip would go on writing into the folder that the next run fills."""
+    thing.write("fake/uv", f"#!/bin/sh\ntouch {thing.root}/began; sleep 1.5; touch {thing.root}/ended\n", 0o755)
+    slow = thing.environment(PATH=f"{thing.root}/fake:{os.environ['PATH']}")
+    first = subprocess.Popen(thing.command("run"), cwd=thing.root, env=slow, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while not (thing.root / "began").exists():
+        time.sleep(0.02)
+    first.kill()
+    first.wait()
+    done = thing.cli("run")
+    assert done.returncode == 0 and f"is being built by process {first.pid}; waiting for it" in done.stderr, done.stderr
+    assert (thing.root / "ended").exists()
 
 
 def test_what_cannot_be_had_is_told_and_leaves_nothing(thing: World) -> None:

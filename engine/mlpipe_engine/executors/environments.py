@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from mlpipe_engine.errors import EnvironmentProblem, FilesystemError
 from mlpipe_engine.executors.conda_file import CondaFile, as_pip, read_conda_file
@@ -145,8 +145,8 @@ def is_built(folder: str) -> bool:
     return mark.get("folder") == folder and os.access(os.path.join(folder, "bin", "python"), os.X_OK)
 
 
-def build(recipe: Recipe, folder: str, log: str, say: Callable[[str], None]) -> None:
-    """Fill `folder`. Raises EnvironmentProblem with the end of the tool's output; the folder is gone then, the log is kept."""
+def build(recipe: Recipe, folder: str, log: str, lock: int, say: Callable[[str], None]) -> None:
+    """Fill `folder`. `lock`: descriptor of the lock, which the tools inherit: one that outlives us still holds it. Raises EnvironmentProblem with the end of the tool's output; the folder is gone then, the log is kept."""
     began = time.monotonic()
     remove(folder)
     count = recipe.declared.requirements.count + len(recipe.declared.conda)
@@ -154,7 +154,7 @@ def build(recipe: Recipe, folder: str, log: str, say: Callable[[str], None]) -> 
     try:
         os.makedirs(os.path.dirname(folder), exist_ok=True)
         with open(log, "wb") as output:
-            _Building(recipe, folder, output, log).run()
+            _Building(recipe, folder, output, log, lock).run()
         _write_mark(recipe, folder)
     except BaseException as error:
         remove(folder)
@@ -180,8 +180,8 @@ def _write_mark(recipe: Recipe, folder: str) -> None:
 
 
 class _Building:
-    def __init__(self, recipe: Recipe, folder: str, output: object, log: str) -> None:
-        self._recipe, self._folder, self._output, self._log = recipe, folder, output, log
+    def __init__(self, recipe: Recipe, folder: str, output: IO[bytes], log: str, lock: int) -> None:
+        self._recipe, self._folder, self._output, self._log, self._lock = recipe, folder, output, log, lock
         self._python = os.path.join(folder, "bin", "python")
 
     def run(self) -> None:
@@ -242,12 +242,11 @@ class _Building:
 
     def _call(self, words: list[str]) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
-        output = self._output
-        output.write(f"$ {' '.join(words)}\n".encode("utf-8", "surrogateescape"))  # type: ignore[attr-defined]
-        output.flush()  # type: ignore[attr-defined]
+        self._output.write(f"$ {' '.join(words)}\n".encode("utf-8", "surrogateescape"))
+        self._output.flush()
         done = subprocess.run(
-            words, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False, env=environment,  # type: ignore[call-overload]
-            cwd=os.path.dirname(self._folder),
+            words, stdout=self._output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False, env=environment,
+            cwd=os.path.dirname(self._folder), pass_fds=[self._lock],
         )  # fmt: skip
         if done.returncode:
             raise self._failed(words[0], done.returncode)

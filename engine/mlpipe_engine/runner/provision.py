@@ -70,7 +70,7 @@ class Environments:
             lock = self._lock(recipe, say)
             try:
                 if not environments.is_built(folder):
-                    environments.build(recipe, folder, f"{folder}.log", say)
+                    environments.build(recipe, folder, f"{folder}.log", lock, say)
             finally:
                 unlock(lock)
         return self.interpreter(recipe)
