@@ -146,7 +146,10 @@ def is_built(folder: str) -> bool:
 
 
 def build(recipe: Recipe, folder: str, log: str, lock: int, say: Callable[[str], None]) -> None:
-    """Fill `folder`. `lock`: descriptor of the lock, which the tools inherit: one that outlives us still holds it. Raises EnvironmentProblem with the end of the tool's output; the folder is gone then, the log is kept."""
+    """Fill `folder`. Raises EnvironmentProblem with the end of the tool's output; the folder is gone then, the log is kept.
+
+    `lock`: descriptor of the lock, which the tools inherit: one that outlives us still holds it.
+    """
     began = time.monotonic()
     remove(folder)
     count = recipe.declared.requirements.count + len(recipe.declared.conda)
