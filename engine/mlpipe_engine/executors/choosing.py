@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from mlpipe_engine.errors import EnvironmentProblem
 from mlpipe_engine.executors.interpreters import Interpreter
+from mlpipe_engine.hashing.stat_cache import StatCache
 
 OLDEST = (3, 8)
 """The step side (`mlpipe_run`) is written for it."""
@@ -34,16 +35,21 @@ class Wanted:
 
 
 def choose(
-    root: str, wanted: Iterable[Wanted | None], cached: Callable[[str], str | None], to_cache: MutableMapping[str, str]
-) -> Interpreter:
-    """The first of `wanted`, else what is found. Raises EnvironmentProblem; nothing else is tried when the wanted one is not there."""
+    root: str, wanted: Iterable[Wanted | None], cached: Callable[[str], str | None], to_cache: MutableMapping[str, str], stats: StatCache
+) -> Interpreter:  # fmt: skip
+    """The first of `wanted`, else what is found. Raises EnvironmentProblem; nothing else is tried when the wanted one is not there.
+
+    `stats` is told all that was looked at.
+    """
     for item in wanted:
         if item is not None:
-            return Interpreter(_resolved(_path_of(root, item), item, root, cached, to_cache), item.how)
+            path = _path_of(root, item, stats)
+            return Interpreter(_resolved(path, item, root, cached, to_cache, stats), item.how)
     places = [(os.path.join(root, ".venv"), "the project's .venv")]
     places += [(os.environ[name], f"${name}") for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if os.environ.get(name)]
     for folder, how in places:
         path = os.path.join(folder, "bin", "python")
+        stats.follow(path)
         if os.access(path, os.X_OK):
             return Interpreter(os.path.abspath(path), how)
         if how == "the project's .venv" and os.path.lexists(path):
@@ -54,11 +60,13 @@ def choose(
     return Interpreter(sys.executable, "the interpreter of mlpipe-tui")
 
 
-def _path_of(root: str, item: Wanted) -> str:
+def _path_of(root: str, item: Wanted, stats: StatCache) -> str:
     """A path relative to the project, a folder that holds bin/python, or the name of a program on PATH."""
     path = os.path.normpath(os.path.join(root, os.path.expanduser(item.python)))
+    stats.follow(path)
     if os.path.isdir(path):
         inner = os.path.join(path, "bin", "python")
+        stats.follow(inner)
         if not os.access(inner, os.X_OK):
             gone = os.path.lexists(inner) or os.path.exists(os.path.join(path, "pyvenv.cfg"))
             raise _problem(
@@ -68,6 +76,8 @@ def _path_of(root: str, item: Wanted) -> str:
             )  # fmt: skip
         return inner
     if not os.path.lexists(path) and os.sep not in item.python:
+        for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+            stats.follow(folder or ".")
         found = shutil.which(item.python)
         if found is None:
             raise _problem(
@@ -88,10 +98,14 @@ def _problem(item: Wanted, what: str, hint: str) -> EnvironmentProblem:
     return EnvironmentProblem(what, where=item.where, field=item.field, hint=hint)
 
 
-def _resolved(path: str, item: Wanted, root: str, cached: Callable[[str], str | None], to_cache: MutableMapping[str, str]) -> str:
+def _resolved(
+    path: str, item: Wanted, root: str, cached: Callable[[str], str | None], to_cache: MutableMapping[str, str], stats: StatCache
+) -> str:  # fmt: skip
     """The interpreter behind a script. Asked again when the script or what such scripts decide by changes."""
     if not _is_script(path):
         return path
+    for file in _shim_files(path, root):
+        stats.follow(file)
     key, witness = f"shim {path}", _shim_witness(path, root)
     known = json.loads(to_cache.get(key) or cached(key) or "{}")
     if known.get("witness") == witness and os.access(known["path"], os.X_OK):
@@ -119,11 +133,18 @@ def _is_script(path: str) -> bool:
         return False
 
 
-def _shim_witness(path: str, root: str) -> list[object]:
+SHIM_VARIABLES = ("PYENV_VERSION", "PYENV_ROOT", "ASDF_PYTHON_VERSION", "PATH", "HOME")
+"""What shims decide by, besides files."""
+
+
+def _shim_files(path: str, root: str) -> list[str]:
     files = [path, *(os.path.join(root, name) for name in (".python-version", ".tool-versions", "mise.toml"))]
-    files.append(os.path.join(os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv"), "version"))
-    found: list[object] = [os.environ.get(name, "") for name in ("PYENV_VERSION", "PYENV_ROOT", "ASDF_PYTHON_VERSION", "PATH")]
-    for file in files:
+    return [*files, os.path.join(os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv"), "version")]
+
+
+def _shim_witness(path: str, root: str) -> list[object]:
+    found: list[object] = [os.environ.get(name, "") for name in SHIM_VARIABLES]
+    for file in _shim_files(path, root):
         try:
             info = os.stat(file)
             found.append([info.st_mtime_ns, info.st_size, info.st_ino])

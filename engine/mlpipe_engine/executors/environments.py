@@ -103,6 +103,7 @@ def declared(spec: EnvironmentSpec, root: str, wheels: Wheels, stats: StatCache)
         reader.file(os.path.normpath(os.path.join(root, spec.requirements_file)), spec.where)
     if spec.conda_file:
         path = os.path.normpath(os.path.join(root, spec.conda_file))
+        stats.follow(path)
         conda = read_conda_file(path, spec.conda_file)
         for line in conda.pip:
             reader.line(line, os.path.dirname(path), spec.conda_file)

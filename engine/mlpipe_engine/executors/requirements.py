@@ -50,6 +50,7 @@ class Reader:
             return
         self._seen.add((path, constraint))
         shown = self._shown(path)
+        self._stats.follow(path)
         for number, line in _logical_lines(_text(path, shown, where)):
             self.line(line, os.path.dirname(path), f"{shown}:{number}", constraint=constraint)
 
@@ -88,6 +89,8 @@ class Reader:
         self._add(f"{before}{path}{rest}", f"{before}{self._shown(path)}{rest} {self._content(path)}", constraint)
 
     def _add(self, line: str, identity: str, constraint: bool) -> None:
+        if re.search(r"\$\{\w+\}", identity):
+            self._stats.unwatchable = True  # stats of paths do not tell when the value of a variable changes
         (self.found.constraints if constraint else self.found.lines).append(line)
         self.found.identity.append(("constraint " if constraint else "") + re.sub(r"\$\{(\w+)\}", _variable, identity))
 
@@ -98,6 +101,7 @@ class Reader:
         rest = text.removeprefix("file://")[len(named) :]
         for base in (folder, self._root):
             path = os.path.normpath(os.path.join(base, os.path.expanduser(named)))
+            self._stats.follow(path)
             if os.path.exists(path):
                 return path, rest
         raise EnvironmentProblem(
@@ -107,14 +111,19 @@ class Reader:
     def _content(self, path: str) -> str:
         try:
             if os.path.isdir(path):
-                return scan_tree(path, ignore=ProjectIgnore(path, path), cache=self._stats).digest
+                return scan_tree(
+                    path, ignore=ProjectIgnore(path, path), cache=self._stats
+                ).digest  # no ignore file stands above it
             return self._digest(path)
         except MlpipeError as error:
             raise EnvironmentProblem(str(error)) from error
 
     def _metadata(self, path: str) -> str:
         """Of an editable install only what says how it is built: its code is code of the steps."""
-        return " ".join(self._digest(file) for name in _METADATA if os.path.isfile(file := os.path.join(path, name)))
+        files = [os.path.join(path, name) for name in _METADATA]
+        for file in files:
+            self._stats.follow(file)
+        return " ".join(self._digest(file) for file in files if os.path.isfile(file))
 
     def _digest(self, path: str) -> str:
         path = os.path.realpath(path)
@@ -130,6 +139,7 @@ class Reader:
 
     def wheelhouse(self, folder: str) -> list[str]:
         """Names and digests of the archives in a local folder of packages."""
+        self._stats.follow(folder)
         try:
             names = sorted(name for name in os.listdir(folder) if name.endswith(_ARCHIVES))
         except OSError as error:

@@ -60,6 +60,11 @@ class Environments:
     def folder(self, recipe: Recipe) -> str:
         return os.path.join(self._state_dir, "environments", recipe.digest)
 
+    def _note(self, folder: str) -> None:
+        """What makes an environment whole is looked at, so that a run with nothing to do sees when it goes."""
+        for path in (os.path.join(folder, environments.MARK), os.path.join(folder, "bin", "python")):
+            self.stats.follow(path)
+
     def is_ready(self, recipe: Recipe) -> bool:
         return environments.is_built(self.folder(recipe))
 
@@ -73,6 +78,7 @@ class Environments:
                     environments.build(recipe, folder, f"{folder}.log", lock, say)
             finally:
                 unlock(lock)
+        self._note(folder)
         return self.interpreter(recipe)
 
     def interpreter(self, recipe: Recipe) -> Interpreter:
@@ -102,6 +108,7 @@ class Environments:
         return Wheels(find_links=tuple(links), no_index=self.config.no_index)
 
     def _version(self, interpreter: Interpreter) -> str:
+        self.stats.follow(interpreter.path)
         version, text = interpreters.version_cached(interpreter, self.cached(f"version {interpreter.path}"))
         if text is not None:
             self.to_cache[f"version {interpreter.path}"] = text
@@ -112,7 +119,7 @@ class Environments:
         name = "python" + ".".join(wanted.split(".")[:2])
         asked = choosing.Wanted(name, f"{name} on PATH", spec.where, "environment")
         try:
-            found = choosing.choose(self.root, (asked,), self.cached, self.to_cache)
+            found = choosing.choose(self.root, (asked,), self.cached, self.to_cache, self.stats)
             version = self._version(found)
             if _fits(version, wanted):
                 return found, version

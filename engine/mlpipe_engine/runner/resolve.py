@@ -177,7 +177,7 @@ class Resolver:
         from mlpipe_engine.executors import choosing
 
         if step.environment is None:
-            found = choosing.choose(self.root, (wanted,), self._cached, self.to_cache)
+            found = choosing.choose(self.root, (wanted,), self._cached, self.to_cache, self.stats)
             return found, self._described(found, wanted)
         recipe, say = self._recipe(step.environment, wanted), self.say
         found = self._environments.provide(recipe, say) if say is not None else self._environments.interpreter(recipe)
@@ -194,14 +194,14 @@ class Resolver:
     def _environments(self) -> Environments:
         from mlpipe_engine.runner.provision import Environments
 
-        return Environments(self.root, self._config, self._stats, self._cached, self.to_cache)
+        return Environments(self.root, self._config, self.stats, self._cached, self.to_cache)
 
     def _recipe(self, environment: EnvironmentSpec, wanted: Wanted | None) -> Recipe:
         from mlpipe_engine.executors import choosing
 
         known = self._recipes.get((environment, wanted))
         if known is None:
-            base = choosing.choose(self.root, (wanted,), self._cached, self.to_cache)
+            base = choosing.choose(self.root, (wanted,), self._cached, self.to_cache, self.stats)
             known = self._recipes[environment, wanted] = self._environments.recipe(environment, base)
         return known
 
@@ -210,7 +210,7 @@ class Resolver:
 
         key = f"interpreter {interpreter.path}"
         try:
-            description, text = interpreters.describe_cached(interpreter, self.root, self._cached(key), self._stats)
+            description, text = interpreters.describe_cached(interpreter, self.root, self._cached(key), self.stats)
         except EnvironmentProblem as error:
             if wanted is None or error.where:
                 raise

@@ -45,6 +45,9 @@ class ScannedRoot:
 def scan_root(root: CodeRoot, project_root: str, cache: StatCache) -> ScannedRoot | None:
     """None when there is nothing at its path. Raises SnapshotError."""
     real = os.path.realpath(root.path)
+    cache.look(root.path)
+    if real != root.path:
+        cache.unwatchable = True  # a link inside of the path could be turned without a trace
     if not os.path.exists(real):
         return None
     if not os.path.isdir(real):
@@ -53,8 +56,11 @@ def scan_root(root: CodeRoot, project_root: str, cache: StatCache) -> ScannedRoo
         return ScannedRoot(root, _label(folder, project_root), Tree.of([entry]), real.endswith(".py"))
     inside = _holds(project_root, real)
     narrow = _holds(real, project_root)
-    rules = _Rules(ProjectIgnore(project_root if inside else real, real), narrow=narrow)
+    ignore = ProjectIgnore(project_root if inside else real, real)
+    rules = _Rules(ignore, narrow=narrow)
     entries = [_followed(entry, real, cache) for entry in scan_tree(real, ignore=rules, cache=cache).entries]
+    for path in ignore.consulted:
+        cache.look(path)
     tree = Tree.of(_without_empty(entries) if narrow else entries)
     return ScannedRoot(root, _label(real, project_root), tree, inside or narrow or tree.file_count <= LARGE_FILES)
 
@@ -100,6 +106,7 @@ def _followed(entry: Entry, root: str, cache: StatCache) -> Entry:
     target = os.path.realpath(os.path.join(root, entry.path))
     if _holds(root, target) or not os.path.isfile(target):
         return entry
+    cache.follow(os.path.join(root, entry.path))
     info = os.stat(target)
     digest = cache.digest(target, info)
     if digest is None:
