@@ -433,3 +433,42 @@ def test_uv_and_pip_make_the_same_environment(thing: World, monkeypatch: pytest.
 
 
 ORIGINAL_PATH = os.environ["PATH"]
+
+
+def test_a_run_with_nothing_to_do_sees_all_that_interpreters_and_environments_rest_on(thing: World) -> None:
+    """The quick way compares stats of what was looked at; each change is planted on top of the others and has to be named."""
+    venv = bare(thing.root.parent / "venv")
+    site = next((venv / "lib").glob("python*")) / "site-packages"
+    thing.write("lib/used.py", "value = 1\n")
+    (site / "lib.pth").write_text(f"{thing.root}/lib\n{thing.root}/later\n")
+    thing.write("src/plain.py", "import sys, used\nopen(sys.argv[1], 'w').write(str(used.value))\n")
+    thing.write("mlpipe.toml", OFFLINE + f'[default]\npython = "{venv}"\n')
+    thing.define("""
+a, b = PipelineData("a"), PipelineData("b")
+env = Environment.from_pip_requirements("demo", "req.txt")
+built = PythonScriptStep("main.py", name="built", arguments=[a], outputs=[a], source_directory="src", environment=env)
+plain = PythonScriptStep("plain.py", name="plain", arguments=[b], outputs=[b], source_directory="src")
+p = Pipeline(ws, [built, plain], name="p")
+""")
+    assert thing.cli("run", "p").returncode == 0
+    time.sleep(2.1)
+    thing.cli("run", "p")
+
+    def changed() -> list[str]:
+        row = thing.json("status")["items"][0]
+        assert row["changed"] is not None, "the last run left nothing behind for the quick way"
+        return [str(path) for path in row["changed"]]
+
+    assert changed() == []
+    mark = next((thing.root / ".mlpipe/environments").glob("*/mlpipe-environment.json"))
+    for path, change in (
+        ("lib/used.py", lambda: thing.write("lib/used.py", "value = 2\n")),
+        (f"{thing.root}/later", lambda: thing.write("later/new.py", "")),
+        (f"{thing.root}/req.txt", lambda: thing.write("req.txt", "thing<2\n")),
+        (f"{thing.root}/wheels", lambda: thing.write("wheels/x.whl", "")),
+        (str(site), lambda: (site / "new.py").write_text("")),
+        (str(mark), mark.unlink),
+    ):
+        assert not any(path in name for name in changed())
+        change()
+        assert path in [name if name.startswith(("/", "lib")) else f"{thing.root}/{name}" for name in changed()], path
