@@ -37,6 +37,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "git": (lambda: shutil.which("git") is not None, "apt-get install git"),
     "tmux": (lambda: shutil.which("tmux") is not None, "apt-get install tmux"),
     "strace": (lambda: shutil.which("strace") is not None, "apt-get install strace"),
+    "uv": (lambda: shutil.which("uv") is not None, "pip install uv"),
     "unshare": (_can_unshare, "apt-get install util-linux, and run as root"),
     "sample": (lambda: __import__("importlib.util").util.find_spec("sklearn") is not None, "pip install 'mlpipe-tui[sample]'"),
 }

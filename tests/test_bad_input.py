@@ -120,7 +120,7 @@ CASES = [
     Case("path too long", 4, "no file or folder of that name exists", words=("run",), body='p = Pipeline(ws, [CommandStep(["cat", Dataset.File.from_files("x" * 5000).as_named_input("d")], name="s")])'),
     Case("script outside", 3, "lies outside its source directory", words=("run",), prepare=lambda w: w.write("a.py", ""),
          body='p = Pipeline(ws, [PythonScriptStep("../a.py", source_directory="src")])'),
-    Case("broken interpreter", 4, "the interpreter no/such of mlpipe.toml cannot be started", toml='[default]\npython = "no/such"\n', body=STEP, words=("run",)),
+    Case("broken interpreter", 4, "mlpipe.toml:2 field default.python: the interpreter no/such does not exist", toml='[default]\npython = "no/such"\n', body=STEP, words=("run",)),
     Case("docker without an executor", 4, "no executor of that kind is installed", toml='[compute.box]\nkind = "docker"\n', body=STEP, words=("run", "--compute", "box")),
     Case("unknown compute", 2, "there is no compute target 'bgi'; did you mean 'big'", toml="[compute.big]\n", body=STEP, words=("run", "--compute", "bgi")),
     # the command line (row 25)

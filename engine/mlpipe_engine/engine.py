@@ -60,6 +60,10 @@ def _unseen(run: RunRecord) -> None:
     return
 
 
+def _nothing(text: str) -> None:
+    return
+
+
 class Engine:
     """One project. `Engine.open()` finds it upward from the current folder."""
 
@@ -70,6 +74,8 @@ class Engine:
         self._databases = PerThread(self.state_dir)
         self.warnings: tuple[str, ...] = ()
         """What the last plan or run noticed about its source directories: ignore rules that do not apply, large files."""
+        self.say: Callable[[str], None] = _nothing
+        """Told what goes on before a run starts: the building of an environment, which may take minutes."""
         self._fresh_texts: dict[str, str] = {}
         self._observers: dict[str, Observer] = {}
 
@@ -131,7 +137,7 @@ class Engine:
         """What `run` would do. Writes nothing at all."""
         from mlpipe_engine.runner.planning import make_plan
 
-        decisions, selection = self._decisions(spec, options)
+        decisions, selection = self._decisions(spec, options, build=False)
         return make_plan(spec, decisions, selection, self._effects())
 
     def accept(self, step: str, run_id: str | None, because: str, pipeline: str | None = None) -> Acceptance:
@@ -268,11 +274,15 @@ class Engine:
                 return self._replay(archive.bundle, blobs, step, place, sink, keep=keep)
 
     def _replay(self, bundle: Bundle, blobs: dict[str, str], step: str | None, place: str, sink: Sink, *, keep: bool) -> Replay:
-        from mlpipe_engine.executors.interpreters import find_interpreter
+        from mlpipe_engine.executors.choosing import Wanted, choose
         from mlpipe_engine.runner import replaying
 
+        def python_of(python: str | None) -> str:
+            wanted = Wanted(python, "python = in mlpipe.toml", self.config.path) if python else None
+            return choose(self.root, (wanted,), self._cached, {}, self._stats()).path
+
         stage = replaying.set_up(bundle, blobs, replaying.steps_to_replay(bundle, step), place)
-        config = replaying.config_for(self.config, lambda python: find_interpreter(self.root, python).path)
+        config = replaying.config_for(self.config, python_of)
         other = Engine(place, config)
         try:
             made = other.run(stage.spec, stage.options, sink)
@@ -301,14 +311,17 @@ class Engine:
     def _effects(self) -> tuple[str, ...]:
         return self.definitions.effects if "definitions" in self.__dict__ else ()
 
-    def _decisions(self, spec: PipelineSpec, options: SubmitOptions) -> tuple[Decisions, frozenset[str]]:
-        """Everything that can be wrong before a run starts is raised here, all at once."""
+    def _decisions(
+        self, spec: PipelineSpec, options: SubmitOptions, *, build: bool = True
+    ) -> tuple[Decisions, frozenset[str]]:  # fmt: skip
+        """Everything that can be wrong before a run starts is raised here, all at once. `build`: environments that are missing."""
         from mlpipe_engine.planning import graph
 
         graph.check(spec)
         selection = graph.select(spec, options)
         decisions = self._unchecked(spec, options)
         resolver, snapshots = decisions.resolver, decisions.snapshots
+        resolver.say = self.say if build else None
         self._check_computes(spec, decisions, selection.run)
         problems = resolver.problems(spec, selection.run, decisions.compute_of)
         self.warnings = tuple(snapshots.warnings)
@@ -760,14 +773,15 @@ class Engine:
         made_by = results.ResultQueries(self._reading()).get(record.result_id) if record.result_id is not None else None
         return os.path.join(self.state_dir, "runs", run.experiment, str(run.number), made_by.step if made_by else step)
 
-    def run_dir(self, run_id: str) -> str:
-        """The folder of a run, with its steps. Raises FilesystemError."""
-        from mlpipe_engine.runner.repeat import open_view
+    def interpreter_of(self, run_id: str, step: str) -> str:
+        """The interpreter a step ran with and why that one; "" for a step that never started."""
+        import json
 
-        run, steps = self._runs().get(run_id), self.steps(run_id)
-        if run.mirrors is None:
-            return os.path.join(self.state_dir, "runs", run.experiment, str(run.number))
-        return open_view(self.state_dir, run, [(step, self.step_dir(run_id, step.name)) for step in steps])
+        try:
+            with open(os.path.join(self.step_dir(run_id, step), "step.json"), encoding="ascii") as file:
+                return str(json.load(file).get("interpreter", ""))
+        except (OSError, ValueError):
+            return ""
 
     def log_path(self, run_id: str, step: str, stream: str) -> str:
         return os.path.join(self.step_dir(run_id, step), "logs", f"{stream}.log")

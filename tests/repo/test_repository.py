@@ -142,7 +142,7 @@ def test_the_core_reads_no_clock_and_no_file() -> None:
 
 
 PUBLIC = [
-    "CommandStep", "ConfigError", "Dataset", "Datastore", "DefinitionError", "ExecutionError", "Experiment", "FileDataset", "InputError", "MlpipeError",
+    "CommandStep", "CondaDependencies", "ConfigError", "Dataset", "Datastore", "DefinitionError", "Environment", "ExecutionError", "Experiment", "FileDataset", "InputError", "MlpipeError",
     "OutputFileDatasetConfig", "Pipeline", "PipelineData", "PipelineParameter", "PipelineRun", "PythonScriptStep", "Run", "RunConfiguration",
     "RunFailedError", "StepRun", "StepSequence", "StoreError", "Workspace", "__version__",
 ]  # fmt: skip
@@ -152,6 +152,14 @@ def test_the_public_surface_is_what_it_is_meant_to_be() -> None:
     assert sorted(mlpipe_engine.__all__) == PUBLIC
     for name in PUBLIC:
         assert getattr(mlpipe_engine, name) is not None
+
+
+def test_every_key_of_the_project_file_is_documented() -> None:
+    from mlpipe_engine.config.project import _SCHEMA
+
+    text = (REPOSITORY / "docs/configuration.md").read_text()
+    documented = set(re.findall(r"^\| `\[([^\]]+)\]` \| `(\w+)` \|", text, re.MULTILINE))
+    assert documented == {(table.replace("*", "NAME"), key) for table, keys in _SCHEMA.items() for key in keys}
 
 
 def test_every_module_says_what_lives_in_it() -> None:

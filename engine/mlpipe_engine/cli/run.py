@@ -38,6 +38,7 @@ def run(arguments: Arguments) -> int:
     for name in ("parallel", "fail-fast", "metric", "goal"):
         if arguments.options.get(name):
             raise UsageError(f"--{name} is for sweeps", hint="Give the values of a parameter with --grid NAME=VALUE,VALUE.")
+    engine.say = _say_progress(arguments)
     if arguments.flag("detach") or _interactive(arguments):
         run_id = engine.submit(spec, options)
         _say_warnings(engine, arguments)
@@ -111,6 +112,14 @@ def _say_effects(engine: Engine, arguments: Arguments) -> None:
 def _say_warnings(engine: Engine, arguments: Arguments) -> None:
     for warning in engine.warnings if not arguments.flag("json") else ():
         print(f"warning: {clean(warning)}", file=sys.stderr)
+
+
+def _say_progress(arguments: Arguments) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        if not arguments.flag("json"):
+            print(clean(text), file=sys.stderr, flush=True)
+
+    return say
 
 
 def _detached(engine: Engine, run_id: str, arguments: Arguments) -> int:
@@ -225,9 +234,10 @@ def plan(arguments: Arguments) -> int:
     made = engine.plan(spec, options_of(arguments, spec))
     _say_warnings(engine, arguments)
     if arguments.flag("json"):
+        interpreters = dict(made.interpreters)
         print_json(
-            "plan", pipeline=made.pipeline, items=[_plan_document(step) for step in made.steps], expected_seconds=made.expected_seconds,
-            pulled_in=list(made.pulled_in), excluded=list(made.excluded), effects=list(made.effects),
+            "plan", pipeline=made.pipeline, items=[_plan_document(step, interpreters.get(step.step)) for step in made.steps],
+            expected_seconds=made.expected_seconds, pulled_in=list(made.pulled_in), excluded=list(made.excluded), effects=list(made.effects),
         )  # fmt: skip
         return 0
     _print_plan(made, verbose=arguments.flag("verbose"))
@@ -244,6 +254,8 @@ def _print_plan(made: Plan, *, verbose: bool) -> None:
         print(f"  {symbol} {clean(step.step):<{widest}}  {text}{because}{expected}")
         for cause in causes[1:] if verbose else ():
             print(f"    {'':<{widest}}  {clean(str(cause))}")
+    if verbose:
+        _print_interpreters(made)
     for effect in made.effects:
         print(f"  not done while loading: {clean(effect)}")
     kinds = [type(step.decision) for step in made.steps]
@@ -262,6 +274,16 @@ def _print_plan(made: Plan, *, verbose: bool) -> None:
         + left_out
         + _expected(made)
     )
+
+
+def _print_interpreters(made: Plan) -> None:
+    """One line for each interpreter, with the steps it is for where there are several."""
+    steps: dict[str, list[str]] = {}
+    for step, text in made.interpreters:
+        steps.setdefault(text, []).append(step)
+    for text, names in steps.items():
+        of = f" of {clean(', '.join(names))}" if len(steps) > 1 or len(names) < len(made.steps) else ""
+        print(f"  Python{of}: {clean(text)}")
 
 
 def _expected(made: Plan) -> str:
@@ -283,20 +305,22 @@ def _decision_text(step: StepPlan) -> tuple[str, str, tuple[Cause, ...]]:
             return "=", f"reuse from run {result.run_number}{unread}", note
         case Execute(because):
             return "+", "run", because
+        case Undecided(waiting_on) if waiting_on[0].startswith("environment "):
+            return "?", f"depends on {clean(waiting_on[0])}, which is not built yet", ()
         case Undecided(waiting_on):
             return "?", f"depends on what {', '.join(map(clean, waiting_on))} makes", ()
         case Skip(because):
             return "-", "skip", because
 
 
-def _plan_document(step: StepPlan) -> dict[str, object]:
+def _plan_document(step: StepPlan, interpreter: str | None) -> dict[str, object]:
     _, _, causes = _decision_text(step)
     names = {Reuse: "reuse", Execute: "run", Undecided: "undecided", Skip: "skip"}
     return {
         "name": step.step, "decision": names[type(step.decision)], "causes": [cause_document(cause) for cause in causes],
         "from_run": step.decision.result.run_number if isinstance(step.decision, Reuse) else None,
         "waiting_on": list(step.decision.waiting_on) if isinstance(step.decision, Undecided) else [], "expected_seconds": step.expected_seconds,
-        "fingerprint": step.manifest.fingerprint if step.manifest else None,
+        "fingerprint": step.manifest.fingerprint if step.manifest else None, "python": interpreter,
     }  # fmt: skip
 
 
@@ -340,6 +364,7 @@ def resume(arguments: Arguments) -> int:
         from mlpipe_engine.cli import sweep
 
         return sweep.resume(engine, record, arguments)
+    engine.say = _say_progress(arguments)
     return _plain(engine, arguments, lambda sink: engine.resume(record.id, sink))
 
 

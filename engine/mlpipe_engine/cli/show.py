@@ -81,6 +81,7 @@ def show(arguments: Arguments) -> int:
             for step in steps
         ],
     )
+    _print_interpreters(engine, run, steps)
     if metrics:
         print()
         _print_metrics(metrics)
@@ -97,6 +98,17 @@ def _show_sweep(engine: Engine, run: RunRecord, interrupted: bool, arguments: Ar
     print_comparison(found)
     print(f"\n{headline(engine, run)}")
     return 0
+
+
+def _print_interpreters(engine: Engine, run: RunRecord, steps: tuple[StepRecord, ...]) -> None:
+    ran: dict[str, list[str]] = {}
+    for step in steps:
+        text = engine.interpreter_of(run.id, step.name)
+        if text:
+            ran.setdefault(text, []).append(step.name)
+    for text, names in ran.items():
+        of = f" of {clean(', '.join(names))}" if len(ran) > 1 or len(names) < len(steps) else ""
+        print(f"Python{of}: {clean(text)}")
 
 
 def _print_run(engine: Engine, run: RunRecord, interrupted: bool) -> None:

@@ -33,7 +33,19 @@ class ProjectConfig:
     default_pipeline: str | None = None
     default_compute: str = "local"
     computes: tuple[ComputeConfig, ...] = ()
+    python: str | None = None
+    """The interpreter of steps that name none and whose compute target names none."""
+    python_from_default: bool = True
+    """Whether it stands in [default], else in [project]."""
+    find_links: tuple[str, ...] = ()
+    """Folders (relative to the project) and addresses where packages of environments are looked for as well."""
+    no_index: bool = False
+    """True: packages of environments come from `find_links` alone; nothing is fetched."""
     path: str = ""
+
+    def line(self, table: str, key: str) -> str:
+        """`file:line` of a key, for messages about its value."""
+        return f"{self.path}:{_line(_text(self.path), table, key)}"
 
     def compute(self, name: str) -> ComputeConfig:
         """Raises ConfigError with the nearest name."""
@@ -49,8 +61,9 @@ class ProjectConfig:
 
 
 _SCHEMA: dict[str, dict[str, str]] = {
-    "project": {"name": "text", "default_pipeline": "text"},
+    "project": {"name": "text", "default_pipeline": "text", "python": "text"},
     "default": {"compute": "text", "python": "text"},
+    "environments": {"find_links": "texts", "no_index": "flag"},
     "compute.*": {"kind": "text", "cpus": "number", "memory": "size", "python": "text"},
 }
 """Table -> key -> what is expected."""
@@ -81,21 +94,26 @@ def load_config(root: str) -> ProjectConfig:
     document = _parsed(text, path)
     _check(document, text, path)
     project, default = document.get("project", {}), document.get("default", {})
-    python = default.get("python")
+    environments = document.get("environments", {})
+    links = environments.get("find_links", ())
     computes = [
         ComputeConfig(
             name=name, kind=table.get("kind", "process"), cpus=table.get("cpus"),
-            memory_bytes=size_bytes(table["memory"]) if "memory" in table else None, python=table.get("python", python),
+            memory_bytes=size_bytes(table["memory"]) if "memory" in table else None, python=table.get("python"),
         )
         for name, table in document.get("compute", {}).items()
     ]  # fmt: skip
     if "local" not in {compute.name for compute in computes}:
-        computes.insert(0, ComputeConfig(name="local", python=python))
+        computes.insert(0, ComputeConfig(name="local"))
     config = ProjectConfig(
         name=project.get("name") or os.path.basename(root) or "project",
         default_pipeline=project.get("default_pipeline"),
         default_compute=default.get("compute", "local"),
         computes=tuple(computes),
+        python=default.get("python") or project.get("python"),
+        python_from_default="python" in default,
+        find_links=(links,) if isinstance(links, str) else tuple(links),
+        no_index=environments.get("no_index", False),
         path=path,
     )
     if "compute" in default:
@@ -162,8 +180,8 @@ def _parsed(text: str, path: str) -> dict[str, Any]:
 
 def _check(document: Mapping[str, Any], text: str, path: str) -> None:
     for table, value in document.items():
-        if table not in ("project", "default", "compute"):
-            raise _unknown(table, ["project", "default", "compute"], f"{path}:{_line(text, '', table)}", table)
+        if table not in ("project", "default", "compute", "environments"):
+            raise _unknown(table, ["project", "default", "compute", "environments"], f"{path}:{_line(text, '', table)}", table)
         if not isinstance(value, dict):
             raise ConfigError(
                 f"found {_kind(value)}", where=f"{path}:{_line(text, '', table)}", field=table, expected=f"a table [{table}]"
@@ -205,6 +223,11 @@ def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str,
             isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0
         ):
             raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="a number greater than 0")
+        if wanted == "flag" and not isinstance(value, bool):
+            raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="true or false")
+        texts = value if isinstance(value, list) else [value]
+        if wanted == "texts" and not all(isinstance(item, str) and item.strip() for item in texts):
+            raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="a text, or a list of texts")
         if wanted == "size":
             try:
                 size_bytes(value)

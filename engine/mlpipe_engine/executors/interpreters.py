@@ -11,16 +11,16 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from mlpipe_engine.errors import EnvironmentProblem, MlpipeError, nearest
-from mlpipe_engine.hashing.files import hash_file
-from mlpipe_engine.hashing.scan import scan_tree
+from mlpipe_engine.executors import code_roots, installed
+from mlpipe_engine.hashing.files import hash_bytes, hash_file
 from mlpipe_engine.hashing.stat_cache import StatCache
 from mlpipe_engine.model.manifest import ManifestEntry, Section
+from mlpipe_engine.snapshots.roots import CodeRoot, ScannedRoot, scan_root
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 OWN_DISTRIBUTION = "mlpipe-tui"
@@ -41,39 +41,26 @@ class EnvironmentDescription:
     executable: str
     """Digest of the real binary."""
     distributions: tuple[tuple[str, str, str], ...]
-    """(normalised name, version, digest of RECORD, direct_url.json and of editable sources)."""
+    """(normalised name, version, digest of RECORD, direct_url.json and of editable sources that are not staged)."""
     path_files: tuple[tuple[str, str], ...]
-    """(name, digest with that of the folders it names) of .pth files: they change what can be imported."""
-    loose_sources: bool = False
-    """Modules can be imported from folders that people edit (editable installs, .pth folders)."""
+    """(name, digest with that of the folders it names that are not staged) of .pth files: they change what can be imported."""
+    conda: tuple[str, ...] = ()
+    """Packages of a conda environment."""
+    roots: tuple[ScannedRoot, ...] = field(default=(), compare=False)
+    """Editable installs and .pth folders that are staged as code; they count in the snapshot, not here."""
+    whole: tuple[CodeRoot, ...] = field(default=(), compare=False)
+    """Those that cannot be staged, so that all of them counts here."""
 
-
-def find_interpreter(project_root: str, configured: str | None) -> Interpreter:
-    """The configured one, else the project's .venv, $VIRTUAL_ENV, $CONDA_PREFIX, else our own. Raises EnvironmentProblem."""
-    if configured:
-        path = os.path.join(project_root, os.path.expanduser(configured))
-        if os.path.isdir(path):
-            path = os.path.join(path, "bin", "python")
-        if not os.path.exists(path) and os.sep not in configured:
-            path = shutil.which(configured) or path
-        if not os.access(path, os.X_OK) or os.path.isdir(path):
-            raise EnvironmentProblem(
-                f"the interpreter {configured} of mlpipe.toml cannot be started", field="python",
-                hint="Write the path of a Python or of a virtual environment, relative to the project folder.",
-            )  # fmt: skip
-        return Interpreter(os.path.abspath(path), "mlpipe.toml")
-    places = [(os.path.join(project_root, ".venv"), "the project's .venv")]
-    places += [(os.environ[name], f"${name}") for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if os.environ.get(name)]
-    for folder, how in places:
-        path = os.path.join(folder, "bin", "python")
-        if os.access(path, os.X_OK):
-            return Interpreter(os.path.abspath(path), how)
-    return Interpreter(sys.executable, "the interpreter of mlpipe-tui")
+    @property
+    def loose_sources(self) -> bool:
+        """Modules are imported in place from folders that people edit."""
+        return bool(self.whole)
 
 
 _QUESTION = """
 import json, platform, site, sys, sysconfig
-print(json.dumps({"version": platform.python_version(), "implementation": sys.implementation.name, "platform": sysconfig.get_platform(),
+implementation = getattr(getattr(sys, "implementation", None), "name", "cpython")
+print(json.dumps({"version": platform.python_version(), "implementation": implementation, "platform": sysconfig.get_platform(),
     "executable": sys.executable, "base": getattr(sys, "_base_executable", sys.executable), "prefix": sys.prefix,
     "sites": [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]}))
 """
@@ -92,29 +79,50 @@ def describe_cached(
         for path in watched:
             stats.follow(path)
         document = {"answer": answer, "watched": watched, "witness": _witness(watched)}
-        document["installed"] = _installed(answer["sites"])
+        document |= _installed(answer["sites"]) | {"conda": installed.conda_packages(answer["prefix"])}
         fresh: str | None = json.dumps(document)
     else:
         fresh = None
     return _description(document, project_root, stats), fresh
 
 
+def version_cached(interpreter: Interpreter, cached: str | None) -> tuple[str, str | None]:
+    """("3.12.1 linux-x86_64", what to keep now or None). `cached`: the text kept from last time."""
+    witness = _witness([interpreter.path, os.path.realpath(interpreter.path)])
+    document = json.loads(cached) if cached else {}
+    if document.get("witness") == witness:
+        return str(document["version"]), None
+    answer = _ask(interpreter)
+    version = f"{answer['version']} {answer['platform']}"
+    return version, json.dumps({"witness": witness, "version": version})
+
+
 def _ask(interpreter: Interpreter) -> dict[str, Any]:
-    try:
-        done = subprocess.run(
-            [interpreter.path, "-I", "-c", _QUESTION], capture_output=True, timeout=60, check=True, env={"PATH": SYSTEM_PATH}
-        )
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise EnvironmentProblem(
-            f"the interpreter {interpreter.path} (from {interpreter.how}) does not work: {error}",
-            hint="Repair that environment, or set python = in mlpipe.toml.",
-        ) from error
+    said = ""
+    for isolated in (["-I"], ["-E", "-s"]):  # Python 2 knows no -I, and its version is worth telling
+        try:
+            done = subprocess.run(
+                [interpreter.path, *isolated, "-c", _QUESTION], capture_output=True, timeout=60, check=False, cwd="/",
+                env={"PATH": SYSTEM_PATH}, stdin=subprocess.DEVNULL, encoding="utf-8", errors="replace",
+            )  # fmt: skip
+            if done.returncode == 0:
+                answer: dict[str, Any] = json.loads(done.stdout)
+                return answer
+            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+            said = said or (lines[-1] if lines else f"it exited {done.returncode}")
+        except ValueError:
+            said = said or "it does not answer like a Python"
+        except (OSError, subprocess.SubprocessError) as error:
+            said = said or str(error)
+    raise EnvironmentProblem(
+        f"the interpreter {interpreter.path} (from {interpreter.how}) does not work: {said}",
+        hint="Repair that environment, or set python = in mlpipe.toml.",
+    )
 
 
 def _watched(interpreter: Interpreter, answer: dict[str, Any]) -> list[str]:
     paths = [interpreter.path, os.path.realpath(interpreter.path), os.path.join(answer["prefix"], "pyvenv.cfg")]
+    paths.append(os.path.join(answer["prefix"], "conda-meta"))
     for site in answer["sites"]:
         paths.append(site)
         paths.extend(_records(site))
@@ -131,7 +139,7 @@ def _records(site: str) -> list[str]:
     for name in names:
         if name.endswith(".dist-info"):
             found += [f"{site}/{name}/RECORD", f"{site}/{name}/direct_url.json"]
-        elif name.endswith((".egg-info", ".egg-link", ".pth")):
+        elif name.endswith((".egg-info", ".egg-link", ".pth")) or name.startswith(code_roots.FINDERS):
             found.append(f"{site}/{name}")
     return found
 
@@ -147,14 +155,18 @@ def _witness(paths: list[str]) -> list[Any]:
     return found
 
 
-def _installed(sites: list[str]) -> list[list[str]]:
-    """[name, version, digest, editable folder] of distributions; ["", name of .pth, digest, ""] of path files."""
-    found, seen = [], set()
+def _installed(sites: list[str]) -> dict[str, Any]:
+    """distributions: [name, version, digest, editable folder]; path_files: [name, digest, lines]; mapped: what finders lead to."""
+    finders = {path: code_roots.mapped(path) for site in sites for path in _records(site) if _is_finder(path)}
+    understood = frozenset(os.path.basename(path) for path, found in finders.items() if found is not None)
+    distributions: list[list[str]] = []
+    path_files: list[list[Any]] = []
+    seen = set()
     for site in sites:
         for path in _records(site):
             base, kind = os.path.split(path)
             if path.endswith(".pth"):
-                found.append(["", kind, _digest(path), "\n".join(_folders_of(path))])
+                path_files.append([kind, _digest(path), _lines_of(path)])
             elif kind == "RECORD" or path.endswith((".egg-info", ".egg-link")):
                 folder = os.path.basename(base) if kind == "RECORD" else kind
                 name, _, version = folder.rsplit(".", 1)[0].partition("-")
@@ -162,24 +174,36 @@ def _installed(sites: list[str]) -> list[list[str]]:
                 if name == OWN_DISTRIBUTION or name in seen:
                     continue
                 seen.add(name)
-                origin = os.path.join(base, "direct_url.json")
-                found.append([name, version, _digest(path) + _digest(origin), _editable(origin) if kind == "RECORD" else ""])
-    return sorted(found)
+                distributions.append([name, version, *_provenance(path, understood)])
+    mapped = [[os.path.basename(path), folder] for path, found in finders.items() for folder in found or ()]
+    return {"distributions": sorted(distributions), "path_files": sorted(path_files), "mapped": mapped}
 
 
-def _folders_of(path: str) -> list[str]:
-    """Folders a .pth file puts on sys.path: what lies in them can be imported, and no RECORD vouches for it."""
+def _provenance(path: str, understood: frozenset[str]) -> tuple[str, str]:
+    """(digest of what is installed and where it came from, folder of an editable install)."""
+    if os.path.basename(path) != "RECORD":
+        return _digest(path), ""
+    origin = os.path.join(os.path.dirname(path), "direct_url.json")
+    folder = _editable(origin)
+    return installed.record_digest(path, understood) + ("" if folder else _digest(origin)), folder
+
+
+def _is_finder(path: str) -> bool:
+    return path.endswith(".py") and os.path.basename(path).startswith(code_roots.FINDERS)
+
+
+def _lines_of(path: str) -> list[list[str]]:
+    """[line, folder] of a .pth file; the folder is "" for a line of code. What lies in the folders can be imported."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             lines = [line.strip() for line in file]
     except OSError:
         return []
-    named = [
-        os.path.normpath(os.path.join(os.path.dirname(path), line))
+    return [
+        [line, "" if line.startswith(("import ", "import\t")) else os.path.normpath(os.path.join(os.path.dirname(path), line))]
         for line in lines
-        if line and not line.startswith(("#", "import "))
+        if line and not line.startswith("#")
     ]
-    return [folder for folder in named if os.path.isdir(folder)]
 
 
 def _digest(path: str) -> str:
@@ -204,39 +228,84 @@ def _editable(origin: str) -> str:
 
 def _description(document: dict[str, Any], project_root: str, stats: StatCache) -> EnvironmentDescription:
     answer = document["answer"]
-    real = os.path.realpath(answer["executable"])
-    distributions = tuple(
-        (name, version, digest + (_sources(folder, stats) if folder else ""))
-        for name, version, digest, folder in document["installed"]
-        if name
+    loose = _Loose(answer["prefix"], project_root, stats)
+    path_files = tuple(
+        (name, loose.path_file(name, digest, lines))
+        for name, digest, lines in document["path_files"]
+        if not _is_our_path_file(name)
     )
-    installed = document["installed"]
+    for finder, folder in document["mapped"]:
+        loose.root(folder, finder)
+    distributions = tuple(
+        (name, version, digest + (loose.editable(name, folder) if folder else ""))
+        for name, version, digest, folder in document["distributions"]
+    )
     return EnvironmentDescription(
-        loose_sources=any(folders and not (not name and _is_our_path_file(version)) for name, version, _, folders in installed),
         version=f"{answer['version']} {answer['platform']}",
         implementation=answer["implementation"],
-        executable=_file_digest(real, stats),
+        executable=_file_digest(os.path.realpath(answer["executable"]), stats),
         distributions=distributions,
-        path_files=tuple(
-            (version, digest + "".join(_sources(folder, stats) for folder in folders.split("\n") if folder))
-            for name, version, digest, folders in document["installed"]
-            if not name and not _is_our_path_file(version)
-        ),
+        path_files=path_files,
+        conda=tuple(document["conda"]),
+        roots=tuple(loose.staged.values()),
+        whole=tuple(loose.whole),
     )
+
+
+class _Loose:
+    """Folders of one interpreter that code is imported from in place: each is staged as code, or counts whole."""
+
+    def __init__(self, prefix: str, project_root: str, stats: StatCache) -> None:
+        self._prefix, self._project_root, self._stats = prefix.rstrip("/") + "/", project_root, stats
+        self.staged: dict[str, ScannedRoot] = {}
+        self.whole: list[CodeRoot] = []
+
+    def root(self, folder: str, origin: str) -> str:
+        """What counts of the folder in the environment: its label where it is staged, else the digest of all of it."""
+        known = self.staged.get(folder)
+        if known is None:
+            root = CodeRoot(folder, origin)
+            try:
+                known = scan_root(root, self._project_root, self._stats)
+            except MlpipeError as error:
+                self.whole.append(root)
+                return f"unreadable {type(error).__name__}"
+            if known is None:
+                return "absent"
+            if not known.staged or folder.startswith(self._prefix):  # inside of the environment nobody edits
+                if not known.staged:
+                    self.whole.append(root)
+                return known.tree.digest
+            self.staged[folder] = known
+        return f"staged {known.label}"
+
+    def path_file(self, name: str, digest: str, lines: list[list[str]]) -> str:
+        """Folders that are staged count by their labels, so that moving a project with its environment changes nothing."""
+        if not any(folder for _, folder in lines):
+            return digest
+        return hash_bytes("\n".join(self.root(folder, name) if folder else line for line, folder in lines).encode())[3:]
+
+    def editable(self, name: str, folder: str) -> str:
+        """Where no .pth file and no finder we understand leads into an editable install, all of it counts."""
+        real = os.path.realpath(folder)
+        for known in self.staged:
+            if (os.path.realpath(known) + "/").startswith(real.rstrip("/") + "/"):
+                return ""
+        if any(root.path == folder or root.path.startswith(folder.rstrip("/") + "/") for root in self.whole):
+            return ""
+        return self._everything(name, folder)
+
+    def _everything(self, name: str, folder: str) -> str:
+        self.whole.append(CodeRoot(folder, f"editable install of {name}"))
+        try:
+            found = scan_root(self.whole[-1], self._project_root, self._stats)
+        except MlpipeError:
+            return "unreadable"
+        return found.tree.digest if found else "absent"
 
 
 def _is_our_path_file(name: str) -> bool:
-    return "mlpipe" in name
-
-
-def _sources(folder: str, stats: StatCache) -> str:
-    """An editable install is code that no RECORD vouches for: all of its tree counts."""
-    from mlpipe_engine.snapshots.ignore import ProjectIgnore
-
-    try:
-        return scan_tree(folder, ignore=ProjectIgnore(folder, folder), cache=stats).digest
-    except MlpipeError:
-        return "unreadable"
+    return "mlpipe_tui" in name or "mlpipe-tui" in name
 
 
 def _file_digest(path: str, stats: StatCache) -> str:
@@ -263,6 +332,7 @@ def _entries(description: EnvironmentDescription) -> tuple[ManifestEntry, ...]:
         for name, version, digest in description.distributions
     ]
     found += [ManifestEntry(Section.ENVIRONMENT, f"path file {name}", digest) for name, digest in description.path_files]
+    found += [ManifestEntry(Section.ENVIRONMENT, f"conda {name}", "installed") for name in description.conda]
     return tuple(found)
 
 

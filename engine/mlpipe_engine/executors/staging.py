@@ -52,6 +52,8 @@ class Circumstances:
     parameters: Mapping[str, Json]
     tags: Mapping[str, str]
     properties: Mapping[str, str]
+    interpreter: str
+    """The interpreter of the step and why that one, for people."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ def _write_step_file(step: StepSpec, layout: Layout, inputs: list[Lent], about: 
         "attempt": about.attempt_id,
         "experiment": about.experiment,
         "pipeline": about.pipeline,
+        "interpreter": about.interpreter,
         "workspace": {"name": about.workspace, "root": about.root},
         "inputs": {
             item.name: {

@@ -125,6 +125,23 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentSpec:
+    """Packages a step needs, as its author declared them. Whether they come as a folder or as an image is the executor's."""
+
+    name: str = field(compare=False)
+    """For people."""
+    requirements_file: str | None = None
+    """Project-relative where inside it; in pip's format."""
+    conda_file: str | None = None
+    packages: tuple[str, ...] = ()
+    """Lines of pip's format, beside those of the files."""
+    conda_packages: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    python_version: str | None = None
+    where: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepSpec:
     """One step. `name` is unique in its pipeline (also after case folding)."""
 
@@ -147,6 +164,9 @@ class StepSpec:
     hash_paths: tuple[str, ...] = ()
     code: Literal["precise", "snapshot"] = "precise"
     compute: str | None = None
+    python: str | None = None
+    """The interpreter its author asked for: a path, a folder of an environment, or the name of a program."""
+    environment: EnvironmentSpec | None = None
     resources: Resources = Resources()
     retries: int = 0
     retry_delay_seconds: float = 1.0

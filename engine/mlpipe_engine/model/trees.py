@@ -28,6 +28,27 @@ class Entry:
     size_bytes: int = 0
 
 
+def in_root(label: str, relative: str) -> str:
+    """The path of a file of a code root in the tree of a step: no path below a source directory begins with a slash."""
+    return f"/{label}//{relative}"
+
+
+def split_root(path: str) -> tuple[str, str]:
+    """(label of the code root, path below it); the label is "" for a file of the source directory."""
+    if not path.startswith("/"):
+        return "", path
+    label, _, relative = path[1:].partition("//")
+    return label, relative
+
+
+def shown_path(path: str, prefix: str) -> str:
+    """As people know it: relative to the project. `prefix`: of the source directory, with its slash."""
+    label, relative = split_root(path)
+    if not label:
+        return prefix + relative
+    return relative if label == "." else f"{label}/{relative}"
+
+
 @dataclass(frozen=True)
 class Tree:
     """Entries sorted by the bytes of their path. An artifact that is one file is a tree with the single entry path ""."""

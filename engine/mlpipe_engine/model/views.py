@@ -23,6 +23,8 @@ class Plan:
     """Steps left out by --step, --from or --only."""
     effects: tuple[str, ...] = ()
     """What the definition file tried to do while it was only loaded."""
+    interpreters: tuple[tuple[str, str], ...] = ()
+    """(step, the interpreter it runs with and why that one); steps whose environment is not built yet are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

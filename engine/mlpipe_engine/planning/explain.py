@@ -11,7 +11,7 @@ from mlpipe_engine.model.encoding import Value, encode
 from mlpipe_engine.model.manifest import Manifest, Section
 from mlpipe_engine.model.plan import Cause
 from mlpipe_engine.model.spec import ParameterRef, StepSpec
-from mlpipe_engine.model.trees import Tree
+from mlpipe_engine.model.trees import Tree, shown_path
 
 LineCounts = Callable[[str, str], tuple[int, int] | None]
 """(digest before, digest after) -> (+added, -removed); None when the bytes are gone or are no text."""
@@ -148,7 +148,7 @@ def code_causes(
     causes = []
     for path in sorted(old.keys() | new.keys()):
         left, right = old.get(path), new.get(path)
-        name = f"{prefix}{path}"
+        name = shown_path(path, prefix)
         if left is None or right is None:
             causes.append(Cause(kind="file", subject=name, detail="added" if left is None else "removed"))
         elif left.kind != right.kind:

@@ -62,10 +62,14 @@ def step_manifest(
 
 
 def named_files(step: StepSpec, code: Tree) -> tuple[Entry, ...]:
-    """Files that hash_paths names (a path, a folder or a glob): they count whether the step reads them or not."""
+    """Files that hash_paths names (a path, a folder or a glob): they count whether the step reads them or not.
+
+    The list speaks of the source directory, not of other code roots.
+    """
     if not step.hash_paths:
         return ()
-    return tuple(entry for entry in code.entries if entry.kind in "fx" and _is_named(entry.path, step.hash_paths))
+    own = (entry for entry in code.entries if entry.kind in "fx" and not entry.path.startswith("/"))
+    return tuple(entry for entry in own if _is_named(entry.path, step.hash_paths))
 
 
 def _is_named(path: str, patterns: tuple[str, ...]) -> bool:

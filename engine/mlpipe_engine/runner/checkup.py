@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import MlpipeError
 from mlpipe_engine.model.views import Finding
+from mlpipe_engine.runner.interpreter_check import check_interpreters
 from mlpipe_engine.snapshots.canary import can_trace
 from mlpipe_engine.store.results import ResultQueries
 
@@ -41,7 +42,7 @@ def examine(patient: Patient) -> tuple[Finding, ...]:
     findings = [
         Finding("ok", f"project {patient.config.name} at {patient.root}"),
         Finding("ok", f"Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}"),
-        _interpreter(patient),
+        *check_interpreters(patient.root, patient.config),
         *_definitions(patient),
         _space(patient),
     ]
@@ -50,16 +51,6 @@ def examine(patient: Patient) -> tuple[Finding, ...]:
         return tuple(findings)
     findings += [_tracing(patient), _integrity(database), *_artifacts(patient, database), *_interrupted(patient)]
     return tuple(findings)
-
-
-def _interpreter(patient: Patient) -> Finding:
-    from mlpipe_engine.executors.interpreters import find_interpreter
-
-    try:
-        found = find_interpreter(patient.root, patient.config.compute(patient.config.default_compute).python)
-    except MlpipeError as error:
-        return Finding("error", str(error), error.hint)
-    return Finding("ok", f"Python steps run with {found.path} ({found.how})")
 
 
 def _definitions(patient: Patient) -> list[Finding]:

@@ -106,6 +106,7 @@ def _reads(step: StepSpec, code: Tree | None, layout: Layout, snapshots: SourceS
     if used is not None or not step.hash_paths:
         return used
     named = {(entry.path, entry.digest) for entry in named_files(step, code)}
+    named |= {(entry.path, entry.digest) for entry in code.entries if entry.kind in "fx" and entry.path.startswith("/")}
     script = code.by_path.get(step.script or "")
     return tuple(sorted(named | ({(script.path, script.digest)} if script else set())))
 

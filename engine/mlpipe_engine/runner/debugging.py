@@ -154,7 +154,10 @@ def lay_out(
     _require_inputs(step, decisions, artifacts)
     code, snapshots = wanted.code, decisions.snapshots
     if not wanted.stored:
-        code, snapshots = decisions.resolver.code(step), SourceSnapshots(f"{place}.code", root, StatCache())
+        code, snapshots = (
+            decisions.resolver.code(step, decisions.compute_of(step)),
+            SourceSnapshots(f"{place}.code", root, StatCache()),
+        )
     recorder = Recorder(state_dir, lambda: None)
     parts = _BenchParts(
         root=root, state_dir=state_dir, workspace=workspace, spec=decisions.spec, options=decisions.options, parameters=decisions.parameters,

@@ -127,13 +127,15 @@ class Decisions:
         return found
 
     def waiting_on(self, step: StepSpec, unknown: set[str]) -> tuple[str, ...]:
-        """Steps in `unknown` whose outputs or metrics this step needs."""
+        """Steps in `unknown` whose outputs or metrics this step needs, and its environment where that is not built yet."""
         from mlpipe_engine.planning.conditions import names
 
         needed = [item.source.step for item in step.inputs if isinstance(item.source, StepOutputSource)]
         if step.when:
             needed.extend(producer for producer, _ in names(step.when)[1])
-        return tuple(dict.fromkeys(name for name in needed if name in unknown))
+        waiting = tuple(dict.fromkeys(name for name in needed if name in unknown))
+        unbuilt = self.resolver.unbuilt(step, self.compute_of(step))
+        return waiting if unbuilt is None else (f"environment {unbuilt}", *waiting)
 
     def assume(self, step: StepSpec) -> None:
         """Take the last result of a step that this run leaves out. Raises InputError when there is none."""
@@ -149,7 +151,7 @@ class Decisions:
 
     def manifest(self, step: StepSpec) -> tuple[Manifest, Tree | None]:
         """Prereq: the outputs of every step before it are noted. Raises InputError, SnapshotError, EnvironmentProblem."""
-        code = self.resolver.code(step)
+        code = self.resolver.code(step, self.compute_of(step))
         inputs: dict[str, str] = {}
         for item in step.inputs:
             match item.source:

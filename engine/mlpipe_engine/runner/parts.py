@@ -81,8 +81,12 @@ class RunParts:
         return staging.Circumstances(
             run_id=run.id, run_number=run.number, attempt_id=f"{run.id}_{step.name}_{attempt}", experiment=run.experiment,
             pipeline=run.pipeline, workspace=self.workspace, root=self.root, parameters=self.parameters,
-            tags=dict(run.tags), properties=dict(run.properties),
+            tags=dict(run.tags), properties=dict(run.properties), interpreter=self._interpreter(step),
         )  # fmt: skip
+
+    def _interpreter(self, step: StepSpec) -> str:
+        interpreter, description = self.decisions.resolver.interpreter(step, self.decisions.compute_of(step))
+        return f"{interpreter.path}, {description.version.split()[0]} ({interpreter.how})"
 
     def _move_earlier(self, step_dir: str) -> None:
         """An earlier attempt keeps its files beside the new one."""
@@ -136,7 +140,7 @@ class RunParts:
             environment["PYTHONDONTWRITEBYTECODE"] = "1"
         environment |= staging.variables(step, layout, self.parameters, self._about(run, step, attempt))
         environment["PYTHONPATH"] = os.pathsep.join(
-            [_sdk_dir(self.state_dir), *filter(None, [dict(step.environment_variables).get("PYTHONPATH")])]
+            filter(None, [_sdk_dir(self.state_dir), _roots_hook(layout), dict(step.environment_variables).get("PYTHONPATH")])
         )
         environment |= {"MLPIPE_ATTEMPT": attempt_id, "MLPIPE_RUN": run.id}
         words = staging.argv(step, layout, self.parameters, interpreter.path)
@@ -188,6 +192,14 @@ def _copy_path(base: str, files: tuple[str, ...] | None, destination: str) -> No
         target = os.path.join(destination, file)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         shutil.copyfile(os.path.join(base, file), target)
+
+
+def _roots_hook(layout: staging.Layout) -> str | None:
+    """Where a step has private copies of code from beside its source directory."""
+    from mlpipe_engine.snapshots.roots import hook_folder
+
+    folder = hook_folder(layout.step_dir)
+    return folder if os.path.isdir(folder) else None
 
 
 @lru_cache(maxsize=4)

@@ -52,6 +52,7 @@ def make_plan(spec: PipelineSpec, decisions: Decisions, selection: frozenset[str
     return Plan(
         pipeline=spec.name, steps=ordered, expected_seconds=_critical_path(spec, planned), pulled_in=spec.pulled_in,
         excluded=tuple(step.name for step in spec.steps if step.name not in selection), effects=effects,
+        interpreters=decisions.resolver.choices([steps[name] for name in planned], decisions.compute_of),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from mlpipe_engine.definitions.witness import signature_of
 from mlpipe_engine.errors import FilesystemError, MlpipeError
+from mlpipe_engine.executors.choosing import SHIM_VARIABLES
 from mlpipe_engine.model import wire
 from mlpipe_engine.model.plan import Reuse, StepPlan
 from mlpipe_engine.model.records import RunRecord, StepRecord
@@ -112,7 +113,7 @@ class Repeater:
             self.stats.look(path)
         witness.saw(self.stats.seen)
         witness.saw(self.stats.followed, followed=True)
-        for name in ("VIRTUAL_ENV", "CONDA_PREFIX", "PATH"):
+        for name in ("VIRTUAL_ENV", "CONDA_PREFIX", *SHIM_VARIABLES):
             witness.variable(name, os.environ.get(name))
         if not _saw_definitions(witness, definitions):
             return None

@@ -10,17 +10,21 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import EnvironmentProblem, InputMissingError, MlpipeError
 from mlpipe_engine.model.manifest import ManifestEntry
-from mlpipe_engine.model.spec import PathSource, PipelineSpec, StepSpec, Text
+from mlpipe_engine.model.spec import EnvironmentSpec, PathSource, PipelineSpec, StepSpec, Text
 from mlpipe_engine.model.trees import Entry, Tree
 
 if TYPE_CHECKING:
     from mlpipe_engine.config.project import ProjectConfig
+    from mlpipe_engine.executors.choosing import Wanted
+    from mlpipe_engine.executors.environments import Recipe
     from mlpipe_engine.executors.interpreters import EnvironmentDescription, Interpreter
     from mlpipe_engine.hashing.stat_cache import StatCache
+    from mlpipe_engine.runner.provision import Environments
     from mlpipe_engine.snapshots.source import SourceSnapshots
 
 
@@ -52,8 +56,13 @@ class Resolver:
         self.stats = stats
         self._cached = cached
         self._code: dict[str, Tree] = {}
+        self._rooted: dict[tuple[str, str], Tree | None] = {}
         self._paths: dict[PathSource, PathInput] = {}
-        self._interpreters: dict[str | None, tuple[Interpreter, EnvironmentDescription]] = {}
+        self._interpreters: dict[object, tuple[Interpreter, EnvironmentDescription]] = {}
+        self._wishes: dict[str, Wanted | None] = {}
+        self._recipes: dict[tuple[EnvironmentSpec, Wanted | None], Recipe] = {}
+        self.say: Callable[[str], None] | None = None
+        """Where the building of environments is told; None: nothing is built, and steps that need it are undecided."""
         self._commands: dict[tuple[str, str], tuple[ManifestEntry, ...]] = {}
         self.to_cache: dict[str, str] = {}
         """What the store should keep for the next time."""
@@ -62,8 +71,17 @@ class Resolver:
         """Digests of files that were computed here, for the store to remember."""
         return self.stats.new_rows()
 
-    def code(self, step: StepSpec) -> Tree | None:
-        """The source tree as it was when this run first looked. Raises SnapshotError."""
+    def code(self, step: StepSpec, compute: str) -> Tree | None:
+        """The source tree as it was when this run first looked, with the code roots of the interpreter. Raises SnapshotError."""
+        interpreter, description = self.interpreter(step, compute)
+        if not description.roots:
+            return self._source(step)
+        key = (step.source_directory or "", interpreter.path)
+        if key not in self._rooted:
+            self._rooted[key] = self._snapshots.with_roots(self._source(step), description.roots)
+        return self._rooted[key]
+
+    def _source(self, step: StepSpec) -> Tree | None:
         if step.source_directory is None:
             return None
         known = self._code.get(step.source_directory)
@@ -144,20 +162,98 @@ class Resolver:
         )
 
     def interpreter(self, step: StepSpec, compute: str) -> tuple[Interpreter, EnvironmentDescription]:
-        """The interpreter of a step and what is installed in it. Raises EnvironmentProblem."""
-        from mlpipe_engine.executors import interpreters
+        """The interpreter of a step and what is installed in it. Raises EnvironmentProblem.
 
-        configured = self._config.compute(compute).python
-        self.stats.follow(os.path.join(self.root, ".venv", "bin", "python"))
-        known = self._interpreters.get(configured)
+        Prereq: an environment the step declares is built (see `unbuilt`).
+        """
+        wanted = self._wanted(step, compute)
+        key = (step.environment, wanted)
+        known = self._interpreters.get(key)
         if known is None:
-            interpreter = interpreters.find_interpreter(self.root, configured)
-            key = f"environment {interpreter.path}"
-            description, text = interpreters.describe_cached(interpreter, self.root, self._cached(key), self.stats)
-            if text is not None:
-                self.to_cache[key] = text
-            known = self._interpreters[configured] = (interpreter, description)
+            known = self._interpreters[key] = self._looked_up(step, wanted)
         return known
+
+    def _looked_up(self, step: StepSpec, wanted: Wanted | None) -> tuple[Interpreter, EnvironmentDescription]:
+        from mlpipe_engine.executors import choosing
+
+        if step.environment is None:
+            found = choosing.choose(self.root, (wanted,), self._cached, self.to_cache, self.stats)
+            return found, self._described(found, wanted)
+        recipe, say = self._recipe(step.environment, wanted), self.say
+        found = self._environments.provide(recipe, say) if say is not None else self._environments.interpreter(recipe)
+        return found, self._described(found, wanted)
+
+    def unbuilt(self, step: StepSpec, compute: str) -> str | None:
+        """The name of an environment that has to be built before the step can be decided. Raises EnvironmentProblem."""
+        if step.environment is None or self.say is not None:
+            return None
+        recipe = self._recipe(step.environment, self._wanted(step, compute))
+        return None if self._environments.is_ready(recipe) else step.environment.name
+
+    @cached_property
+    def _environments(self) -> Environments:
+        from mlpipe_engine.runner.provision import Environments
+
+        return Environments(self.root, self._config, self.stats, self._cached, self.to_cache)
+
+    def _recipe(self, environment: EnvironmentSpec, wanted: Wanted | None) -> Recipe:
+        from mlpipe_engine.executors import choosing
+
+        known = self._recipes.get((environment, wanted))
+        if known is None:
+            base = choosing.choose(self.root, (wanted,), self._cached, self.to_cache, self.stats)
+            known = self._recipes[environment, wanted] = self._environments.recipe(environment, base)
+        return known
+
+    def _described(self, interpreter: Interpreter, wanted: Wanted | None) -> EnvironmentDescription:
+        from mlpipe_engine.executors import choosing, interpreters
+
+        key = f"interpreter {interpreter.path}"
+        try:
+            description, text = interpreters.describe_cached(interpreter, self.root, self._cached(key), self.stats)
+        except EnvironmentProblem as error:
+            if wanted is None or error.where:
+                raise
+            raise EnvironmentProblem(error.what, where=wanted.where, field=wanted.field, hint=error.hint) from None
+        problem = choosing.too_old(description.version, interpreter, wanted)
+        if problem is not None:
+            raise problem
+        if text is not None:
+            self.to_cache[key] = text
+        return description
+
+    def _wanted(self, step: StepSpec, compute: str) -> Wanted | None:
+        """Who asks first for an interpreter: the step, its compute target, mlpipe.toml."""
+        from mlpipe_engine.executors.choosing import Wanted
+
+        if step.python is not None:
+            return Wanted(step.python, f"python= of step {step.name}", step.where)
+        if compute not in self._wishes:
+            self._wishes[compute] = self._wish(compute)
+        return self._wishes[compute]
+
+    def _wish(self, compute: str) -> Wanted | None:
+        from mlpipe_engine.executors.choosing import Wanted
+
+        target = self._config.compute(compute)
+        if target.python is not None:
+            field = f"compute.{compute}.python"
+            return Wanted(
+                target.python, f"[compute.{compute}] in mlpipe.toml", self._config.line(f"compute.{compute}", "python"), field
+            )
+        if self._config.python is not None:
+            table = "default" if self._config.python_from_default else "project"
+            return Wanted(self._config.python, f"[{table}] in mlpipe.toml", self._config.line(table, "python"), f"{table}.python")
+        return None
+
+    def choices(self, steps: list[StepSpec], compute_of: Callable[[StepSpec], str]) -> tuple[tuple[str, str], ...]:
+        """(step, the interpreter it runs with and why), for those that can be told."""
+        found = []
+        for step in steps:
+            if self.unbuilt(step, compute_of(step)) is None:
+                interpreter, description = self.interpreter(step, compute_of(step))
+                found.append((step.name, f"{interpreter.path}, {description.version.split()[0]} ({interpreter.how})"))
+        return tuple(found)
 
     def environment(self, step: StepSpec, compute: str) -> tuple[ManifestEntry, ...]:
         """Entries of the manifest for what runs the step. Raises EnvironmentProblem when a program is not there."""
@@ -191,8 +287,11 @@ class Resolver:
             if step.name not in steps:
                 continue
             try:
-                self.environment(step, compute_of(step))
-                self.code(step)
+                if self.unbuilt(step, compute_of(step)) is None:
+                    self.environment(step, compute_of(step))
+                    self.code(step, compute_of(step))
+                else:
+                    self._source(step)
                 for item in step.inputs:
                     if isinstance(item.source, PathSource):
                         self.path_input(item.source, step)

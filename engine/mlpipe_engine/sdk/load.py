@@ -105,7 +105,7 @@ class Watch:
 
 def main(arguments: list[str]) -> None:
     descriptor, root, files = int(arguments[0]), arguments[1], arguments[2:]
-    from mlpipe_engine.sdk import loading, pipeline, steps, values, workspace  # noqa: F401  (before the watch begins)
+    from mlpipe_engine.sdk import environment, loading, pipeline, steps, values, workspace  # noqa: F401  (before the watch begins)
 
     loading.active = True
     watch = Watch(root)

@@ -4,43 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 from mlpipe_engine.config.project import size_bytes
 from mlpipe_engine.errors import DefinitionTypeError, DefinitionValueError
 from mlpipe_engine.model.spec import InputSpec, PathSource, Resources, StepOutputSource, StepSpec
 from mlpipe_engine.sdk.bindings import Bindings, listed, short, shown
+from mlpipe_engine.sdk.environment import Environment, RunConfiguration
 from mlpipe_engine.sdk.keywords import caller, strict
 from mlpipe_engine.sdk.values import Output, OutputInput, PipelineParameter
-
-
-@dataclass(slots=True)
-class _Environment:
-    environment_variables: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class RunConfiguration:
-    """Where a step runs and with which variables.
-
-    >>> config = RunConfiguration()
-    >>> config.environment.environment_variables["MODE"] = "fast"
-    >>> config.target
-    'local'
-    """
-
-    target: object = "local"
-    """A compute target or its name."""
-    environment: _Environment = field(default_factory=_Environment)
-
-    @property
-    def environment_variables(self) -> dict[str, str]:
-        return self.environment.environment_variables
-
-    @environment_variables.setter
-    def environment_variables(self, variables: Mapping[str, str]) -> None:
-        self.environment.environment_variables = dict(variables)
 
 
 class Step:
@@ -55,6 +28,7 @@ class Step:
         source_directory: str | os.PathLike[str] | None, allow_reuse: bool, version: str | None,
         hash_paths: Sequence[str] | None, cpus: float | None, memory: int | str | None, gpus: int, retries: int, retry_delay_seconds: float,
         timeout_seconds: float | None, when: str | None, trigger: str, environment_variables: Mapping[str, str] | None, code: str,
+        python: str | os.PathLike[str] | None, environment: Environment | None,
     ) -> None:  # fmt: skip
         self.where = caller()
         self.name = name if name is not None else default_name
@@ -69,6 +43,7 @@ class Step:
         self.script = script
         self.source_directory = os.fspath(source_directory) if source_directory is not None else None
         self._after: list[Step] = []
+        self._environment = self._declared_environment(runconfig, environment)
         self._bindings = bindings = Bindings(self, self.where)
         for output in listed(outputs, "outputs", bindings):
             bindings.add_output(output)
@@ -88,7 +63,7 @@ class Step:
             timeout_seconds=self._is("timeout_seconds", timeout_seconds, (int, float, type(None)), "a number of seconds or None"),
             when=self._is("when", when, (str, type(None)), "an expression as text, such as 'metric(\"train\", \"auc\") > 0.9'"),
             trigger=cast(Literal["success", "always"], self._one_of("trigger", trigger, "success", "always")),
-            environment_variables=self._variables(runconfig, environment_variables), where=self.where,
+            environment_variables=self._variables(runconfig, environment_variables), where=self.where, python=self._python(python),
         )  # fmt: skip
         bindings.claim()
 
@@ -123,7 +98,7 @@ class Step:
         if source is None and self.kind == "python":
             source = "."
         return replace(
-            self._fixed, command=self.command, arguments=self.arguments, params=self._bindings.params,
+            self._fixed, environment=self._environment.spec(relative), command=self.command, arguments=self.arguments, params=self._bindings.params,
             source_directory=relative(source) if source is not None else None,
             script=relative.script(self.script, source) if self.script is not None and source is not None else None,
             inputs=tuple(self._input_spec(item, relative) for item in self._bindings.inputs.values()),
@@ -153,8 +128,26 @@ class Step:
             cpus=1.0 if count is None else float(count), memory_bytes=size, gpus=self._is("gpus", gpus, int, "a whole number")
         )
 
+    def _declared_environment(self, runconfig: RunConfiguration | None, given: object) -> Environment:
+        if given is not None and not isinstance(given, Environment):
+            raise self._wrong("environment", given, "an Environment")
+        if isinstance(given, Environment):
+            return given
+        return runconfig.environment if runconfig is not None else Environment("")
+
+    def _python(self, given: object) -> str | None:
+        """`python=` of the step, else the interpreter a user-managed environment names."""
+        if given is None:
+            return self._environment.interpreter()
+        if not isinstance(given, str | os.PathLike) or not str(os.fspath(given)).strip():
+            raise self._wrong("python", given, "the path of a Python, the folder of an environment or the name of a program")
+        if self._environment.declares_packages:
+            raise self._wrong("python", given, f"either python or an environment with packages ({self._environment.name!r})")
+        return os.fspath(given)
+
     def _variables(self, runconfig: RunConfiguration | None, given: object) -> tuple[tuple[str, str], ...]:
         found = dict(runconfig.environment_variables) if runconfig is not None else {}
+        found |= self._environment.environment_variables
         found |= self._mapping("environment_variables", given)
         for name, value in found.items():
             if not isinstance(name, str) or not isinstance(value, str | int | float):
@@ -238,6 +231,7 @@ class PythonScriptStep(Step):
         hash_paths: Sequence[str] | None = None, cpus: float | None = None, memory: int | str | None = None, gpus: int = 0, retries: int = 0,
         retry_delay_seconds: float = 1.0, timeout_seconds: float | None = None, when: str | None = None, trigger: str = "success",
         environment_variables: Mapping[str, str] | None = None, code: str = "precise",
+        python: str | os.PathLike[str] | None = None, environment: Environment | None = None,
     ) -> None:  # fmt: skip
         if not isinstance(script_name, str | os.PathLike) or not os.fspath(script_name):
             raise DefinitionValueError(
@@ -249,6 +243,7 @@ class PythonScriptStep(Step):
             outputs=outputs, params=params, source_directory=source_directory, allow_reuse=allow_reuse, version=version,
             hash_paths=hash_paths, cpus=cpus, memory=memory, gpus=gpus, retries=retries, retry_delay_seconds=retry_delay_seconds,
             timeout_seconds=timeout_seconds, when=when, trigger=trigger, environment_variables=environment_variables, code=code,
+            python=python, environment=environment,
         )  # fmt: skip
 
 
@@ -269,6 +264,7 @@ class CommandStep(Step):
         memory: int | str | None = None, gpus: int = 0, retries: int = 0, retry_delay_seconds: float = 1.0,
         timeout_seconds: float | None = None, when: str | None = None, trigger: str = "success",
         environment_variables: Mapping[str, str] | None = None, code: str = "precise",
+        python: str | os.PathLike[str] | None = None, environment: Environment | None = None,
     ) -> None:  # fmt: skip
         if not command or not isinstance(command, str | list | tuple):
             raise DefinitionValueError(
@@ -283,4 +279,5 @@ class CommandStep(Step):
             inputs=inputs, outputs=outputs, params=params, source_directory=source_directory, allow_reuse=allow_reuse, version=version,
             hash_paths=hash_paths, cpus=cpus, memory=memory, gpus=gpus, retries=retries, retry_delay_seconds=retry_delay_seconds,
             timeout_seconds=timeout_seconds, when=when, trigger=trigger, environment_variables=environment_variables, code=code,
+            python=python, environment=environment,
         )  # fmt: skip

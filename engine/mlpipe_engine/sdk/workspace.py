@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -133,7 +134,9 @@ class Workspace:
         """One for everything asked through this object: each holds a connection to the store."""
         from mlpipe_engine.engine import Engine
 
-        return Engine.open(self.root)
+        engine = Engine.open(self.root)
+        engine.say = lambda text: print(text, file=sys.stderr, flush=True)
+        return engine
 
     @property
     def datastores(self) -> Mapping[str, LocalDatastore]:

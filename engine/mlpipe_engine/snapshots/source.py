@@ -15,8 +15,10 @@ from mlpipe_engine.hashing.files import copy_while_hashing
 from mlpipe_engine.hashing.scan import scan_tree
 from mlpipe_engine.hashing.stat_cache import StatCache
 from mlpipe_engine.model import wire
-from mlpipe_engine.model.trees import Tree
+from mlpipe_engine.model.trees import Tree, split_root
+from mlpipe_engine.snapshots import roots as code_roots
 from mlpipe_engine.snapshots.ignore import ProjectIgnore
+from mlpipe_engine.snapshots.roots import ScannedRoot
 
 _DAY_NS = 86_400_000_000_000
 LARGE_BYTES, LARGE_COUNT = 100_000_000, 5_000
@@ -40,6 +42,8 @@ class SourceSnapshots:
         self._saved: set[str] = set()
         self._places: dict[str, str] = {}
         self._staged: dict[str, dict[str, _Staged]] = {}
+        self._originals: dict[str, set[str]] = {}
+        """Label of a code root -> the folders under which interpreters know it."""
         self.warnings: list[str] = []
 
     def trace_if(self, possible: bool) -> None:
@@ -72,6 +76,17 @@ class SourceSnapshots:
             if entry.kind in "fx":
                 self._places.setdefault(entry.digest, f"{directory}/{entry.path}")
         return tree
+
+    def with_roots(self, code: Tree | None, roots: tuple[ScannedRoot, ...]) -> Tree | None:
+        """The source tree of a step together with the code roots of its interpreter."""
+        for scanned in roots:
+            real = os.path.normpath(os.path.join(self._root, scanned.label))
+            written = scanned.root.path if os.path.isdir(scanned.root.path) else os.path.dirname(scanned.root.path)
+            self._originals.setdefault(scanned.label, set()).update({real, written})
+            for entry in scanned.tree.entries:
+                if entry.kind in "fx":
+                    self._places.setdefault(entry.digest, f"{real}/{entry.path}")
+        return code_roots.combined(code, roots)
 
     def load(self, digest: str) -> Tree | None:
         """A tree saved earlier, or None when it is not kept (any more)."""
@@ -108,7 +123,7 @@ class SourceSnapshots:
             os.makedirs(f"{self._store}/trees", exist_ok=True)
             for entry in tree.entries:
                 if entry.kind in "fx" and not os.path.exists(self.blob_path(entry.digest)):
-                    self._save_blob(f"{directory}/{entry.path}", entry.digest)
+                    self._save_blob(self._origin(entry.path, directory), entry.digest)
             temporary = f"{self._store}/trees/{uuid4().hex}.tmp"
             with open(temporary, "w", encoding="ascii") as file:
                 file.write(wire.dump(tree))
@@ -116,6 +131,11 @@ class SourceSnapshots:
         except OSError as error:
             raise FilesystemError.of(error, "save a snapshot of", directory) from error
         self._saved.add(tree.digest)
+
+    def _origin(self, path: str, directory: str) -> str:
+        """Where a file of a tree lies now."""
+        label, relative = split_root(path)
+        return os.path.realpath(os.path.join(self._root, label, relative)) if label else f"{directory}/{relative}"
 
     def _save_blob(self, source: str, digest: str) -> None:
         place = self.blob_path(digest)
@@ -131,17 +151,22 @@ class SourceSnapshots:
 
     def lay_out(self, tree: Tree, destination: str) -> None:
         """A private, writable copy of a saved tree. Raises StagingError when the stored bytes are gone, FilesystemError."""
+        roots = code_roots.places(tree, destination)
         try:
             os.mkdir(destination)
+            for folder in roots.values():
+                os.makedirs(folder)
             staged: dict[str, _Staged] = {}
             for entry in tree.entries:
-                place = f"{destination}/{entry.path}"
+                place = _place(entry.path, destination, roots)
                 if entry.kind == "d":
                     os.mkdir(place)
                 elif entry.kind == "l":
                     os.symlink(entry.digest, place)
                 else:
                     staged[entry.path] = self._lay_out_file(entry.digest, place, 0o755 if entry.kind == "x" else 0o644)
+            if roots:
+                code_roots.write_hook(destination, {path: roots[label] for label in roots for path in self._known_as(label)})
         except FileNotFoundError as error:
             raise StagingError(
                 f"a file of the snapshot is missing in the store: {error.filename}", hint="Run `mlpipe-tui doctor`."
@@ -149,6 +174,9 @@ class SourceSnapshots:
         except OSError as error:
             raise FilesystemError.of(error, "copy the source to", destination) from error
         self._staged[destination] = staged
+
+    def _known_as(self, label: str) -> set[str]:
+        return self._originals.get(label, {os.path.normpath(os.path.join(self._root, label))})
 
     def _lay_out_file(self, digest: str, place: str, mode: int) -> _Staged:
         reading = os.open(self.blob_path(digest), os.O_RDONLY | os.O_CLOEXEC)
@@ -172,12 +200,13 @@ class SourceSnapshots:
         if not self._can_trace or staged is None:
             return None
         used = []
+        roots = code_roots.places(tree, destination)
         for entry in tree.entries:
             before = staged.get(entry.path)
             if before is None:
                 continue
             try:
-                now = os.lstat(f"{destination}/{entry.path}")
+                now = os.lstat(_place(entry.path, destination, roots))
             except OSError:
                 used.append((entry.path, entry.digest))
                 continue
@@ -192,6 +221,13 @@ class SourceSnapshots:
 
     def _tree_path(self, digest: str) -> str:
         return f"{self._store}/trees/{digest.partition(':')[2]}"
+
+
+def _place(path: str, destination: str, roots: dict[str, str]) -> str:
+    if not path.startswith("/"):
+        return f"{destination}/{path}"
+    label, relative = split_root(path)
+    return f"{roots[label]}/{relative}"
 
 
 def _large(tree: Tree, directory: str) -> list[str]:
