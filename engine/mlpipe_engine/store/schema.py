@@ -18,7 +18,7 @@ _FINAL = "('succeeded', 'failed', 'canceled', 'reused', 'skipped')"
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file behind `connection` to VERSION; all steps in one transaction. Prereq: the write lock is held."""
+    """Bring the file behind `connection` to VERSION. Prereq: the write lock is held and an exclusive transaction is open."""
     database = Database(connection, execute_plugins=False)
     migrations.apply(database)
     connection.execute(f"PRAGMA user_version={VERSION}")
@@ -115,6 +115,19 @@ def m001_runs_results_and_metrics(db: Database) -> None:
                 WHEN OLD.state IN {_FINAL} AND NEW.state <> OLD.state
                 BEGIN SELECT RAISE(ABORT, 'a final state never changes'); END"""
         )
+
+
+@migrations()
+def m004_upkeep(db: Database) -> None:
+    """Pins, runs that were removed, outputs that were collected, and what tells a copy of a project from the project."""
+    db.execute("ALTER TABLE runs ADD COLUMN removed TEXT NOT NULL DEFAULT ''")
+    db.execute("ALTER TABLE artifacts ADD COLUMN collected TEXT NOT NULL DEFAULT ''")
+    db.execute(
+        """CREATE TABLE pins (
+            run INTEGER NOT NULL REFERENCES runs(number) ON DELETE CASCADE, step TEXT NOT NULL, output TEXT NOT NULL,
+            created_at TEXT NOT NULL, PRIMARY KEY (run, step, output)) STRICT, WITHOUT ROWID"""
+    )
+    db.execute("CREATE TABLE project (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID")
 
 
 @migrations()
