@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -41,9 +42,12 @@ if TYPE_CHECKING:
     from mlpipe_engine.runner.decisions import Decisions
     from mlpipe_engine.runner.observe import Observer
     from mlpipe_engine.runner.repeat import Repeater
+    from mlpipe_engine.runner.removal import Removed
+    from mlpipe_engine.runner.upkeep import Upkeep
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.database import Database
+    from mlpipe_engine.store.pins import Pin
 
 Sink = Callable[[Event], None]
 
@@ -59,7 +63,7 @@ class Engine:
         self.root = root
         self.config = config
         self.state_dir = os.path.join(root, ".mlpipe")
-        self._databases = PerThread(self.state_dir)
+        self._databases = PerThread(self.state_dir, network=config.store.network)
         self.warnings: tuple[str, ...] = ()
         """What the last plan or run noticed about its source directories: ignore rules that do not apply, large files."""
         self._fresh_texts: dict[str, str] = {}
@@ -335,15 +339,18 @@ class Engine:
 
     def _host(self, run: RunRecord, decided: tuple[Decisions, frozenset[str]], lock: int, sink: Sink) -> RunRecord:
         from mlpipe_engine.runner.hosting import Site, host_run
+        from mlpipe_engine.store.share import Uses
 
         decisions, selection = decided
+        uses = Uses(self.state_dir, run.id)
         try:
             site = Site(
-                root=self.root, state_dir=self.state_dir, config=self.config, database=self._reading(), artifacts=self._artifacts(),
+                root=self.root, state_dir=self.state_dir, config=self.config, database=self._reading(), artifacts=self._artifacts(uses.protect),
                 can_trace=self.tracing_problem() == "",
             )  # fmt: skip
             host_run(site, run, decisions, selection, sink)
         finally:
+            uses.close()
             locks.unlock(lock)
         finished = self._runs().get(run.id)
         if decisions.options.request and finished.state is State.SUCCEEDED:
@@ -353,7 +360,73 @@ class Engine:
                 os.unlink(self._life_path(run.id))
             except OSError:
                 pass
+            self._keep_quota()
         return finished
+
+    def _keep_quota(self) -> None:
+        """After a run is over; whatever goes wrong here is for the next run or `gc` to tell."""
+        with suppress(MlpipeError, OSError):
+            self.upkeep().keep_quota(seconds=10.0)
+
+    def upkeep(self) -> Upkeep:
+        """What is in the store, what of it could go, and taking it away. Raises RunNotFoundError where there is no store yet."""
+        from mlpipe_engine.runner.upkeep import Upkeep
+
+        self._reading()
+        return Upkeep(
+            state_dir=self.state_dir, database=self._reading(), snapshots=self._snapshots(self._stats()), quota=self.config.store.quota,
+            pipelines=self._defined_steps,
+        )  # fmt: skip
+
+    def _defined_steps(self) -> frozenset[tuple[str, str]] | None:
+        """(pipeline, step) of what is defined now; None when a definition is broken. Pipelines that scripts submit are defined by their runs."""
+        try:
+            definitions = self.definitions
+        except MlpipeError:
+            return None
+        if definitions.errors:
+            return None
+        rows = self._reading().query(
+            "SELECT DISTINCT s.pipeline, s.name FROM step_runs s JOIN runs r ON r.number = s.run WHERE r.source <> 'cli'"
+        )
+        named = {(spec.name, step.name) for spec in definitions.pipelines for step in spec.steps}
+        return frozenset(named | {(str(pipeline), str(step)) for pipeline, step in rows})
+
+    def remove_runs(self, runs: tuple[RunRecord, ...]) -> Removed:
+        """Into the trash, with their results, as far as no other run uses them. Raises UsageError for live and pinned runs."""
+        from mlpipe_engine.runner.removal import remove_runs
+
+        for run in runs:
+            if run.state not in FINAL:
+                way = f"Cancel it first: mlpipe-tui cancel {run.number}"
+                raise UsageError(f"run {run.number} is {'interrupted' if self.is_interrupted(run) else run.state}", hint=way)
+        return remove_runs(self.state_dir, self._writable(), runs)
+
+    def pins(self) -> tuple[Pin, ...]:
+        from mlpipe_engine.store.pins import pins
+
+        database = self._database()
+        return pins(database) if database else ()
+
+    def pin(self, text: str, *, keep: bool = True) -> tuple[Pin, bool]:
+        """Pin (or, `keep=False`, unpin) RUN[/STEP[/OUTPUT]]; False when it was so already. Raises RunNotFoundError."""
+        from mlpipe_engine.runner.record import utc_now
+        from mlpipe_engine.store import pins
+
+        name, _, rest = text.partition("/")
+        step, _, output = rest.partition("/")
+        run = self.find_run(name)
+        if step:
+            self.find_step(run.id, step)
+        if output and keep:
+            self._output_digest(run.id, step, output)
+        pin = pins.Pin(run.number, step, output, utc_now())
+        return pin, (pins.add_pin if keep else pins.remove_pin)(self._writable(), pin)
+
+    def sizes(self, runs: tuple[RunRecord, ...]) -> dict[str, int]:
+        """Bytes of the outputs each run shows, also of those it shares with others; what was collected counts for nothing."""
+        database = self._database()
+        return results.ResultQueries(database).sizes(runs) if database else {}
 
     def follow(
         self, run_id: str, sink: Sink = _nowhere, *, deadline: float | None = None, poll_seconds: float = 0.1,
@@ -467,6 +540,11 @@ class Engine:
         if not outputs[output]:
             raise RunNotFoundError(f"step {step!r} did not write its output {output!r}, which it may leave out")
         digest = outputs[output]
+        if results.ResultQueries(self._reading()).is_collected(digest):
+            raise RunNotFoundError(
+                f"output {output!r} was collected to save space",
+                hint="Bring it back with `mlpipe-tui gc --undo` within a day, or run the pipeline again.",
+            )
         if not os.path.lexists(self._artifacts().path(digest)):
             raise RunNotFoundError(
                 f"the bytes of output {output!r} are no longer in the store", hint="Run the pipeline again; they are made again."
@@ -563,8 +641,8 @@ class Engine:
         assert database is not None
         if database.read_only:
             raise FilesystemError(
-                f"cannot write {self.state_dir}/state.db: this user may only read it",
-                hint="Change the owner or the mode of .mlpipe.",
+                f"cannot write {self.state_dir}/state.db: uid {os.geteuid()} may only read it",
+                hint="Change the owner or the mode of .mlpipe, or copy the project.",
             )
         return database
 
@@ -580,10 +658,10 @@ class Engine:
     def _life_path(self, run_id: str) -> str:
         return os.path.join(self.state_dir, "locks", "runs", run_id)
 
-    def _artifacts(self) -> ArtifactStore:
+    def _artifacts(self, protect: Callable[[str], None] = lambda digest: None) -> ArtifactStore:
         from mlpipe_engine.store.artifacts import ArtifactStore
 
-        return ArtifactStore(os.path.join(self.state_dir, "artifacts"))
+        return ArtifactStore(os.path.join(self.state_dir, "artifacts"), protect)
 
     def _stats(self) -> StatCache:
         from mlpipe_engine.hashing.stat_cache import StatCache

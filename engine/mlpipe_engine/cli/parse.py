@@ -8,13 +8,15 @@ from mlpipe_engine.cli.commands import BY_NAME, COMMON, Command, Option
 class Arguments:
     """Options by name (a text, True, or a list of texts for repeatable ones) and positionals by name."""
 
-    __slots__ = ("command", "options", "positionals", "words")
+    __slots__ = ("command", "options", "positionals", "words", "rest")
 
     def __init__(self, command: Command) -> None:
         self.command = command
         self.options: dict[str, str | bool | list[str]] = {}
         self.positionals: dict[str, str] = {}
         self.words: tuple[str, ...] = ()
+        self.rest: tuple[str, ...] = ()
+        """Words of a last positional that may be repeated."""
 
     def flag(self, name: str) -> bool:
         return bool(self.options.get(name))
@@ -123,6 +125,9 @@ def _name_positionals(found: Arguments, words: list[str]) -> None:
     if len(words) < len(required):
         missing = required[len(words)]
         raise _usage(f"{found.command.name} needs {missing}", expected=usage(found.command))
+    if names and names[-1].endswith("...]"):
+        found.rest = tuple(words[len(names) - 1 :])
+        words = words[: len(names) - 1]
     if len(words) > len(names):
         raise _usage(f"unexpected word {words[len(names)]!r}", expected=usage(found.command))
     for name, word in zip(names, words, strict=False):
@@ -130,7 +135,7 @@ def _name_positionals(found: Arguments, words: list[str]) -> None:
 
 
 def _conflicts(found: Arguments) -> None:
-    pairs = (("only", "step"), ("only", "from"), ("example", "wrap"), ("stdout", "stderr"))
+    pairs = (("only", "step"), ("only", "from"), ("example", "wrap"), ("stdout", "stderr"), ("undo", "plan"), ("undo", "to"))
     for left, right in pairs:
         if found.options.get(left) and found.options.get(right):
             raise _usage(f"--{left} and --{right} exclude each other", hint="Use one of them.")

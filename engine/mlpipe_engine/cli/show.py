@@ -38,15 +38,17 @@ def runs(arguments: Arguments) -> int:
     if state == "interrupted":
         rows = [row for row in rows if row[1]][:limit]
     if arguments.flag("json"):
-        print_json("runs", items=[run_document(run, interrupted=gone) for run, gone in rows])
+        sizes = engine.sizes(tuple(run for run, _ in rows))
+        print_json("runs", items=[run_document(run, interrupted=gone) | {"size_bytes": sizes[run.id]} for run, gone in rows])
         return 0
     if not rows:
         print("no runs yet; start one with `mlpipe-tui run`" if state is None else f"no run is {state}")
         return 0
+    sizes = engine.sizes(tuple(run for run, _ in rows))
     table(
-        ("run", "state", "pipeline", "experiment", "started", "took", "parameters"),
+        ("run", "state", "pipeline", "experiment", "started", "took", "size", "parameters"),
         [(str(run.number), "interrupted" if gone else run.state.value, run.pipeline, run.experiment, local_time(run.started_at or run.created_at),
-          seconds(run.seconds), " ".join(f"{name}={value}" for name, value in run.parameters)) for run, gone in rows],
+          seconds(run.seconds), size(sizes[run.id]), " ".join(f"{name}={value}" for name, value in run.parameters)) for run, gone in rows],
     )  # fmt: skip
     return 0
 
@@ -86,6 +88,7 @@ def _print_run(engine: Engine, run: RunRecord, interrupted: bool) -> None:
         ("experiment", run.experiment),
         ("started", local_time(run.started_at or run.created_at)),
         ("source", run.source),
+        ("outputs", size(engine.sizes((run,))[run.id])),
     ]
     facts += [(f"parameter {name}", json.dumps(value)) for name, value in run.parameters]
     facts += [(f"tag {name}", value) for name, value in run.tags]

@@ -28,11 +28,23 @@ class ComputeConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoreConfig:
+    """The table [store]: how much room the project's store takes, and where it may lie."""
+
+    quota: str = ""
+    """"off", "20%", a number of bytes; "" is the default (20 % of the disk's free space and the store's own, at least 2 GB)."""
+    network: bool = False
+    max_log_bytes: int = 1_000_000_000
+    """Of each stream of a step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectConfig:
     name: str
     default_pipeline: str | None = None
     default_compute: str = "local"
     computes: tuple[ComputeConfig, ...] = ()
+    store: StoreConfig = StoreConfig()
     path: str = ""
 
     def compute(self, name: str) -> ComputeConfig:
@@ -51,6 +63,7 @@ class ProjectConfig:
 _SCHEMA: dict[str, dict[str, str]] = {
     "project": {"name": "text", "default_pipeline": "text"},
     "default": {"compute": "text", "python": "text"},
+    "store": {"quota": "quota", "network": "switch", "max_log": "size"},
     "compute.*": {"kind": "text", "cpus": "number", "memory": "size", "python": "text"},
 }
 """Table -> key -> what is expected."""
@@ -96,6 +109,7 @@ def load_config(root: str) -> ProjectConfig:
         default_pipeline=project.get("default_pipeline"),
         default_compute=default.get("compute", "local"),
         computes=tuple(computes),
+        store=_store(document.get("store", {})),
         path=path,
     )
     if "compute" in default:
@@ -106,6 +120,24 @@ def load_config(root: str) -> ProjectConfig:
                 error.what, where=f"{path}:{_line(text, 'default', 'compute')}", field="default.compute", expected=error.expected
             ) from None
     return config
+
+
+def _store(table: Mapping[str, Any]) -> StoreConfig:
+    return StoreConfig(
+        quota=_quota(table["quota"]) if "quota" in table else "", network=table.get("network", False),
+        max_log_bytes=size_bytes(table["max_log"]) if "max_log" in table else StoreConfig().max_log_bytes,
+    )  # fmt: skip
+
+
+def _quota(value: object) -> str:
+    """Raises ValueError."""
+    text = str(value).strip().lower() if isinstance(value, str) else value
+    if text == "off":
+        return "off"
+    share = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text) if isinstance(text, str) else None
+    if share and 0 < float(share[1]) <= 100:
+        return f"{share[1]}%"
+    return str(size_bytes(value))
 
 
 def _text(path: str) -> str:
@@ -162,8 +194,8 @@ def _parsed(text: str, path: str) -> dict[str, Any]:
 
 def _check(document: Mapping[str, Any], text: str, path: str) -> None:
     for table, value in document.items():
-        if table not in ("project", "default", "compute"):
-            raise _unknown(table, ["project", "default", "compute"], f"{path}:{_line(text, '', table)}", table)
+        if table not in ("project", "default", "store", "compute"):
+            raise _unknown(table, ["project", "default", "store", "compute"], f"{path}:{_line(text, '', table)}", table)
         if not isinstance(value, dict):
             raise ConfigError(
                 f"found {_kind(value)}", where=f"{path}:{_line(text, '', table)}", field=table, expected=f"a table [{table}]"
@@ -205,6 +237,18 @@ def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str,
             isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0
         ):
             raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="a number greater than 0")
+        if wanted == "switch" and not isinstance(value, bool):
+            raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="true or false")
+        if wanted == "quota":
+            try:
+                _quota(value)
+            except ValueError:
+                raise ConfigError(
+                    f"found {_kind(value)}",
+                    where=where,
+                    field=field,
+                    expected='a size such as "20 GB", a share such as "20%", or "off"',
+                ) from None
         if wanted == "size":
             try:
                 size_bytes(value)

@@ -36,6 +36,8 @@ class Lookup:
     """Newest first; only those whose outputs are still whole."""
     lost: Sequence[Result] = ()
     """Would have matched, but an output is gone or damaged."""
+    collected: frozenset[int] = frozenset()
+    """Ids of those in `lost` whose outputs were collected to save space."""
     previous: Previous | None = None
 
 
@@ -60,6 +62,9 @@ def decide(
         if matches(result, code, step):
             return Reuse(result, _unread(result, code, trees if trees is not None else {}, counts, step))
     for result in lookup.lost:
+        if matches(result, code, step) and result.id in lookup.collected:
+            subject = f"the result of run {result.run_number} was collected to save space"
+            return Execute((Cause(kind="collected", subject=subject),), result)
         if matches(result, code, step):
             subject = f"the result of run {result.run_number} is gone or damaged"
             return Execute((Cause(kind="lost", subject=subject),), result)

@@ -26,7 +26,9 @@ _GIVE_UP_SECONDS = 30.0
 class Database:
     """One connection; used by one thread. `write()` may wait for other processes, reading never does."""
 
-    def __init__(self, state_dir: str, connection: sqlite3.Connection, private_copy: str = "", *, read_only: bool = False) -> None:
+    def __init__(
+        self, state_dir: str, connection: sqlite3.Connection, private_copy: str = "", *, read_only: bool = False
+    ) -> None:
         self._state_dir = state_dir
         self._connection = connection
         self._private_copy = private_copy

@@ -58,7 +58,9 @@ def _refuse_lost_content(connection: sqlite3.Connection, state_dir: str, path: s
     if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
         raise StoreDamagedError(f"store damaged: {path} is a database of another program")
     artifacts = os.path.join(state_dir, "artifacts")
-    if os.path.exists(os.path.join(state_dir, "journal", "results.jsonl")) or (os.path.isdir(artifacts) and os.listdir(artifacts)):
+    if os.path.exists(os.path.join(state_dir, "journal", "results.jsonl")) or (
+        os.path.isdir(artifacts) and os.listdir(artifacts)
+    ):
         raise StoreDamagedError(f"store damaged: {path} is empty, but outputs lie beside it")
 
 
@@ -98,7 +100,11 @@ def _back_up(connection: sqlite3.Connection, path: str, version: int) -> None:
 def backups(path: str) -> list[str]:
     """Oldest schema first."""
     folder, name = os.path.split(path)
-    found = [(int(match[1]), item) for item in os.listdir(folder) if (match := re.fullmatch(re.escape(name) + r"\.backup-v(\d+)", item))]
+    found = [
+        (int(match[1]), item)
+        for item in os.listdir(folder)
+        if (match := re.fullmatch(re.escape(name) + r"\.backup-v(\d+)", item))
+    ]
     return [os.path.join(folder, item) for _, item in sorted(found)]
 
 
