@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mlpipe_engine.runner.decisions import Decisions
     from mlpipe_engine.runner.observe import Observer
     from mlpipe_engine.runner.repeat import Repeater
+    from mlpipe_engine.runner.rebuild import Rebuilt
     from mlpipe_engine.runner.removal import Removed
     from mlpipe_engine.runner.upkeep import Upkeep
     from mlpipe_engine.snapshots.source import SourceSnapshots
@@ -66,6 +67,7 @@ class Engine:
         self._databases = PerThread(self.state_dir, network=config.store.network)
         self.warnings: tuple[str, ...] = ()
         """What the last plan or run noticed about its source directories: ignore rules that do not apply, large files."""
+        self._project_id = ""
         self._fresh_texts: dict[str, str] = {}
         self._observers: dict[str, Observer] = {}
 
@@ -300,9 +302,9 @@ class Engine:
         """End processes of runs whose runner is gone. Normally their supervisor has done it already."""
         from mlpipe_engine.executors.process import end_marked
 
-        database = self._database()
-        if database is None:
+        if self._database() is None:
             return 0
+        database = self._writable()  # in a copy of a project, runs of the original are closed first: their processes are not ours
         gone = {run.id for run in run_rows.RunQueries(database).unfinished() if self.is_interrupted(run) or self._is_ours(run.id)}
         return end_marked(gone, b"MLPIPE_RUN=") if gone else 0
 
@@ -400,7 +402,9 @@ class Engine:
             if run.state not in FINAL:
                 way = f"Cancel it first: mlpipe-tui cancel {run.number}"
                 raise UsageError(f"run {run.number} is {'interrupted' if self.is_interrupted(run) else run.state}", hint=way)
-        return remove_runs(self.state_dir, self._writable(), runs)
+        done = remove_runs(self.state_dir, self._writable(), runs)
+        self._tell({"e": "removed", "runs": list(done.runs)})
+        return done
 
     def pins(self) -> tuple[Pin, ...]:
         from mlpipe_engine.store.pins import pins
@@ -421,7 +425,23 @@ class Engine:
         if output and keep:
             self._output_digest(run.id, step, output)
         pin = pins.Pin(run.number, step, output, utc_now())
-        return pin, (pins.add_pin if keep else pins.remove_pin)(self._writable(), pin)
+        changed = (pins.add_pin if keep else pins.remove_pin)(self._writable(), pin)
+        self._tell({"e": "pin" if keep else "unpin", "run": pin.run, "step": step, "output": output, "time": pin.created_at})
+        return pin, changed
+
+    def _tell(self, line: Mapping[str, object]) -> None:
+        from mlpipe_engine.store.journal import Journal
+
+        journal = Journal(self.state_dir)
+        journal.append(dict(line))
+        journal.close()
+
+    def rebuild(self) -> Rebuilt:
+        """A new state.db from what is on disk; the damaged one is kept. Raises UsageError where nothing is damaged."""
+        from mlpipe_engine.runner.rebuild import rebuild
+
+        self.close()
+        return rebuild(self.state_dir)
 
     def sizes(self, runs: tuple[RunRecord, ...]) -> dict[str, int]:
         """Bytes of the outputs each run shows, also of those it shares with others; what was collected counts for nothing."""
@@ -644,6 +664,11 @@ class Engine:
                 f"cannot write {self.state_dir}/state.db: uid {os.geteuid()} may only read it",
                 hint="Change the owner or the mode of .mlpipe, or copy the project.",
             )
+        if not self._project_id:
+            from mlpipe_engine.runner.record import utc_now
+            from mlpipe_engine.store import identity
+
+            self._project_id = identity.settle(database, self.state_dir, utc_now())
         return database
 
     def _reading(self) -> Database:

@@ -88,7 +88,9 @@ COMMANDS = (
     Command("cancel", "run", "stop a run and everything it started", ("RUN",), (JSON,), ("mlpipe-tui cancel latest",)),
     Command("resume", "run", "go on with a run that was interrupted, canceled or failed", ("[RUN]",), (JSON,), ("mlpipe-tui resume",)),
     Command("pipelines", "show", "list the pipelines of this project and their parameters", (), (JSON,)),
-    Command("doctor", "show", "check this machine and this project", (), (JSON,)),
+    Command("doctor", "show", "check this machine and this project", (), (
+        Option("rebuild", "make a damaged state.db anew from what is on disk; the damaged file is kept"), JSON,
+    )),
     Command("du", "upkeep", "show how much space the store of this project takes, and for what", (), (JSON,)),
     Command("gc", "upkeep", "free space: show what can go and why, then move it to the trash", (), (
         Option("plan", "only show what would go"), Option("yes", "do not ask", short="y"),

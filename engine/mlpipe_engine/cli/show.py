@@ -206,6 +206,8 @@ def pipelines(arguments: Arguments) -> int:
 
 
 def doctor(arguments: Arguments) -> int:
+    if arguments.flag("rebuild"):
+        return _rebuild(arguments)
     findings = Engine.open(arguments.text("directory")).doctor()
     if arguments.flag("json"):
         print_json("doctor", items=[{"level": finding.level, "what": finding.what, "hint": finding.hint} for finding in findings])
@@ -213,3 +215,27 @@ def doctor(arguments: Arguments) -> int:
         for finding in findings:
             print(f"{finding.level:<5}  {clean(finding.what)}" + (f"\n       {clean(finding.hint)}" if finding.hint else ""))
     return 4 if any(finding.level == "error" for finding in findings) else 0
+
+
+def _rebuild(arguments: Arguments) -> int:
+    engine = Engine.open(arguments.text("directory"))
+    done = engine.rebuild()
+    if arguments.flag("json"):
+        print_json(
+            "doctor",
+            runs=done.runs,
+            results=done.results,
+            outputs=done.outputs,
+            damaged=done.damaged,
+            missing=done.missing,
+            kept=done.kept,
+        )
+        return 0
+    if done.kept:
+        print(f"the damaged file is kept as {clean(os.path.relpath(done.kept, engine.root))}")
+    print(f"rebuilt {done.runs} runs and {done.results} results; {done.outputs} stored outputs are whole")
+    if done.damaged:
+        print(f"{len(done.damaged)} outputs were damaged and are in quarantine; they are made again when needed")
+    if done.missing:
+        print(f"{done.missing} outputs that results name are not in the store; they are made again when needed")
+    return 0

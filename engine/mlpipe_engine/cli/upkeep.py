@@ -134,11 +134,13 @@ def _things(count: int) -> str:
 
 
 def _undo(upkeep: Upkeep, arguments: Arguments) -> int:
-    name, back, kept = upkeep.trash.undo()
+    name, back, kept = upkeep.undo()
     if arguments.flag("json"):
         print_json("gc", undone=name, count=back, made_again=kept)
     else:
-        print(f"brought back {_things(back)} of {name}" + (f"; {kept} had been made again meanwhile" if kept else ""))
+        print(
+            f"brought back {_things(back)} of the collection {name}" + (f"; {kept} had been made again meanwhile" if kept else "")
+        )
     return 0
 
 

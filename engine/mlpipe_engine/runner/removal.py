@@ -56,6 +56,7 @@ def remove_runs(state_dir: str, database: Database, runs: tuple[RunRecord, ...])
         return lambda move: not move.digest or (move.digest not in used and not why(move.digest))
 
     trash.take(name, moves, still)
+    trash.write_list(name, [])  # also a run of which nothing lay on disk can be brought back
     for run in runs:
         folder = os.path.join(state_dir, "runs", run.experiment, str(run.number))
         _drop_empty(folder)

@@ -17,6 +17,7 @@ from mlpipe_engine.planning.retention import Doomed, Holding, Verdict, Wish, cho
 from mlpipe_engine.snapshots.source import SourceSnapshots
 from mlpipe_engine.store.database import Database
 from mlpipe_engine.store.documents import unpairs
+from mlpipe_engine.store.journal import Journal
 from mlpipe_engine.store.locks import is_held
 from mlpipe_engine.store.roots import Pipelines, find_roots
 from mlpipe_engine.store.trash import Move, Trash, artifact_path, tree_size
@@ -125,6 +126,16 @@ class Upkeep:
         if not taken:
             trash.sweep()
         return Collected(name, len(gone), sum(gone.values()), verdict, emptied)
+
+    def undo(self) -> tuple[str, int, int]:
+        """Bring back what the last collection (or `rm`) took: (its name, how much came back, how much had been made again)."""
+        last = self.trash.collections()[-1:]
+        runs = [int(str(row[0])) for row in self.database.query("SELECT number FROM runs WHERE removed = ?", tuple(last or [""]))]
+        done = self.trash.undo()
+        journal = Journal(self.state_dir)
+        journal.append({"e": "restored", "runs": runs})
+        journal.close()
+        return done
 
     def keep_quota(self, seconds: float) -> Collected | None:
         """After a run: nothing but one query while there is room; else collect for at most about `seconds`."""

@@ -65,7 +65,7 @@ class Trash:
                 going = [move for move in batch if may_go(move) and os.path.lexists(os.path.join(self._state_dir, move.path))]
                 if not going:
                     continue
-                self._write_list(collection, going)
+                self.write_list(collection, going)
                 with self._database.write() as db:
                     _mark(db, collection, [move.digest for move in going if move.digest])
                 for move in going:
@@ -73,7 +73,7 @@ class Trash:
                         taken.append(move)
         return taken
 
-    def _write_list(self, collection: str, moves: list[Move]) -> None:
+    def write_list(self, collection: str, moves: list[Move]) -> None:
         path = os.path.join(self.folder, collection, _LIST)
         try:
             with open(path, "a", encoding="utf-8", errors="surrogateescape") as file:
