@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -125,6 +126,10 @@ class Upkeep:
         gone = {(d.holding.kind, d.holding.key): d.holding.size_bytes for d in (owners[move.path] for move in taken)}
         if not taken:
             trash.sweep()
+        for key in (key for kind, key in gone if kind == "logs"):
+            for path in (f"{key}/code", f"{key}/in", f"{key}/tmp", key, os.path.dirname(key)):
+                with suppress(OSError):
+                    os.rmdir(os.path.join(self.state_dir, "runs", path))
         return Collected(name, len(gone), sum(gone.values()), verdict, emptied)
 
     def undo(self) -> tuple[str, int, int]:
@@ -276,8 +281,10 @@ class Upkeep:
                     Holding(kind="code", name=f"run {run} {step}: code", key=key, size_bytes=size, **common),  # type: ignore[arg-type]
                     tuple(Move(os.path.relpath(path, self.state_dir)) for path in code),
                 )
-            rest = tree_size(folder)[0] - size
-            yield Holding(kind="logs", name=f"run {run} {step}: logs", key=key, size_bytes=rest, **common), (Move(f"runs/{key}"),)  # type: ignore[arg-type]
+            yield (
+                Holding(kind="logs", name=f"run {run} {step}: logs", key=key, size_bytes=tree_size(folder)[0] - size, **common),  # type: ignore[arg-type]
+                tuple(Move(os.path.relpath(path, self.state_dir)) for path in _other_paths(folder)),
+            )
 
     def _snapshots(self, why: Callable[..., str]) -> Iterator[tuple[Holding, tuple[Move, ...]]]:
         """Source trees that no result uses which could still be reused; a tree goes before the files that only it has."""
@@ -380,6 +387,12 @@ def _code_paths(folder: str) -> list[str]:
     if os.path.isdir(code):
         found += [f"{code}/{name}" for name in sorted(os.listdir(code)) if name not in _CODE_STAYS]
     return found
+
+
+def _other_paths(folder: str) -> list[str]:
+    """The rest of a step folder, one by one, so that it can follow its code into the same collection."""
+    found = [f"{folder}/{name}" for name in sorted(os.listdir(folder)) if name not in ("in", "tmp", "code")]
+    return found + [f"{folder}/code/{name}" for name in sorted(_CODE_STAYS) if os.path.lexists(f"{folder}/code/{name}")]
 
 
 def _entries(snapshots: SourceSnapshots, name: str) -> tuple[Entry, ...]:
