@@ -76,7 +76,10 @@ class Follower:
             if size > self._max_log_bytes:
                 _cut_log(f"{self._layout.step_dir}/logs/{stream}.log", size, self._max_log_bytes // 2)
         line = f"{(time.monotonic() - self._began) * 1000:.0f} {sizes[0]} {sizes[1]}\n"
-        fd = os.open(f"{self._layout.step_dir}/logs/times", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fd = os.open(f"{self._layout.step_dir}/logs/times", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:
+            return  # the folder was deleted under the step; the run notices by itself when that was all of the project
         try:
             os.write(fd, line.encode())
         finally:

@@ -49,13 +49,20 @@ class Database:
             return None
         if exists and (os.path.islink(path) or not os.path.isfile(path)):
             raise StoreDamagedError(f"store damaged: {path} is not a file")
-        read_only = not create and not os.access(path, os.W_OK)
+        read_only = exists and not (os.access(path, os.W_OK) and os.access(state_dir, os.W_OK))
+        if create and read_only:
+            raise FilesystemError(
+                f"cannot write {path}: it belongs to uid {os.stat(path).st_uid}, and uid {os.geteuid()} may only read it here",
+                hint="Change the owner or the mode of .mlpipe, or copy the project to a place you may write to.",
+            )
         try:
             if not exists:
                 os.makedirs(state_dir, exist_ok=True)
+            elif os.path.getsize(path) == 0 and _has_content(state_dir):
+                raise StoreDamagedError(f"store damaged: {path} is empty, but outputs lie beside it")
             if read_only:
                 return cls(state_dir, *readable(path, same_thread=same_thread), read_only=True)
-            connection = _connect(path, rollback=needs_rollback(path, allowed=network), same_thread=same_thread)
+            connection = _connect(path, rollback=needs_rollback(state_dir, allowed=network), same_thread=same_thread)
             database = cls(state_dir, connection)
             database._ensure_schema(path)
         except OSError as error:
@@ -146,10 +153,29 @@ def _connect(path: str, *, rollback: bool, same_thread: bool = True) -> sqlite3.
     uri = f"file:{quote(path)}?mode=rwc"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0, check_same_thread=same_thread)
     _settle(connection)
+    if _is_foreign(connection):
+        connection.close()
+        raise StoreDamagedError(f"store damaged: {path} is a database of another program")
     journal = "DELETE" if rollback else "WAL"
     for pragma in (f"journal_mode={journal}", "synchronous=FULL", "wal_autocheckpoint=0", "journal_size_limit=67108864"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
     return connection
+
+
+def _is_foreign(connection: sqlite3.Connection) -> bool:
+    """Tables, but no version of ours; asked again in case somebody made the schema between the two questions."""
+
+    def version() -> int:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+    return version() == 0 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None and version() == 0
+
+
+def _has_content(state_dir: str) -> bool:
+    artifacts = os.path.join(state_dir, "artifacts")
+    return (
+        os.path.isdir(artifacts) and bool(os.listdir(artifacts)) and not os.path.exists(os.path.join(state_dir, "state.db-wal"))
+    )
 
 
 def _settle(connection: sqlite3.Connection) -> None:

@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 from contextlib import suppress
 
-from mlpipe_engine.errors import FilesystemError, StoreDamagedError, StoreTooNewError, UsageError
+from mlpipe_engine.errors import FilesystemError, StoreTooNewError, UsageError
 from mlpipe_engine.store.locks import is_held
 
 KEPT_BACKUPS = 2
@@ -21,7 +21,7 @@ KEPT_BACKUPS = 2
 def bring_up_to_date(connection: sqlite3.Connection, state_dir: str) -> None:
     """Make the schema in a new file, or migrate an older one. Prereq: the write lock is held.
 
-    Raises StoreDamagedError for a file that lost its content, UsageError while a run of an older program is going on.
+    Raises UsageError while a run of an older program is going on.
     """
     from mlpipe_engine.store.database import APPLICATION_ID, VERSION
 
@@ -31,9 +31,7 @@ def bring_up_to_date(connection: sqlite3.Connection, state_dir: str) -> None:
         return
     if found > VERSION:
         raise StoreTooNewError(path, found, VERSION)
-    if found == 0:
-        _refuse_lost_content(connection, state_dir, path)
-    else:
+    if found > 0:
         _refuse_while_running(state_dir, found, VERSION)
         _back_up(connection, path, found)
     from mlpipe_engine.store.schema import migrate
@@ -51,17 +49,6 @@ def bring_up_to_date(connection: sqlite3.Connection, state_dir: str) -> None:
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _refuse_lost_content(connection: sqlite3.Connection, state_dir: str, path: str) -> None:
-    """An empty file is a new store only where nothing was stored yet."""
-    if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        raise StoreDamagedError(f"store damaged: {path} is a database of another program")
-    artifacts = os.path.join(state_dir, "artifacts")
-    if os.path.exists(os.path.join(state_dir, "journal", "results.jsonl")) or (
-        os.path.isdir(artifacts) and os.listdir(artifacts)
-    ):
-        raise StoreDamagedError(f"store damaged: {path} is empty, but outputs lie beside it")
 
 
 def _refuse_while_running(state_dir: str, found: int, known: int) -> None:

@@ -12,13 +12,18 @@ from mlpipe_engine.errors import FilesystemError
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs", "virtiofs"})
 
 
-def needs_rollback(path: str, *, allowed: bool) -> bool:
-    """Whether the database at `path` must not use a write-ahead log. Raises FilesystemError when nobody allowed it to lie there."""
-    folder = os.path.dirname(path)
+_allowed: set[str] = set()
+"""Folders this process was told about: the recorder opens the store that `engine` has opened before it."""
+
+
+def needs_rollback(folder: str, *, allowed: bool) -> bool:
+    """Whether a database in `folder` must not use a write-ahead log. Raises FilesystemError when nobody allowed it to lie there."""
     kind = network_kind(folder)
     if not kind:
         return False
-    if allowed or _has_rollback_journal(path):
+    if allowed:
+        _allowed.add(folder)
+    if any(folder == known or folder.startswith(known + "/") for known in _allowed):
         return True
     raise FilesystemError(
         f"{folder} lies on a network file system ({kind}): several machines writing to it at once would damage the store",
@@ -47,13 +52,3 @@ def kind_in(mounts: str, device: int) -> str:
             kind = right.split(" ")[0]
             return kind if kind in _NETWORK or kind == "fuse" or kind.startswith("fuse.") else ""
     return ""
-
-
-def _has_rollback_journal(path: str) -> bool:
-    """By the header: byte 18 is 2 for a write-ahead log."""
-    try:
-        with open(path, "rb") as file:
-            header = file.read(20)
-    except OSError:
-        return False
-    return len(header) == 20 and header[18] == 1
