@@ -24,6 +24,7 @@ def settle(database: Database, state_dir: str, now: str) -> str:
     with database.write() as db:
         db.executemany("INSERT OR REPLACE INTO project (key, value) VALUES (?, ?)", [("id", project), ("place", place)])
         if "place" in known:
+            db.execute("DELETE FROM uptodate")  # what stands there was looked at in the original
             open_runs = db.execute(
                 "SELECT id, number FROM runs WHERE state IN ('queued', 'running') AND parent IS NULL"
             ).fetchall()
