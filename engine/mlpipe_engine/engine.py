@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from mlpipe_engine.model.views import Explanation, Finding, Plan
     from mlpipe_engine.runner.decisions import Decisions
     from mlpipe_engine.runner.observe import Observer
-    from mlpipe_engine.runner.repeat import Repeater
     from mlpipe_engine.runner.rebuild import Rebuilt
     from mlpipe_engine.runner.removal import Removed
+    from mlpipe_engine.runner.repeat import Repeater
     from mlpipe_engine.runner.upkeep import Upkeep
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore

@@ -86,6 +86,12 @@ def downgrade(path: Path) -> None:
     connection.execute("PRAGMA journal_mode=DELETE")
     old = sqlite3.connect(":memory:")
     old.executescript((FIXTURES / "schema1/state.sql").read_text())
+    known = {name for (name,) in old.execute("SELECT name FROM sqlite_schema")}
+    for kind, name, sql in connection.execute(
+        "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('trigger', 'index')"
+    ).fetchall():
+        if sql and name not in known:
+            connection.execute(f"DROP {kind} {name}")
     tables = {name for (name,) in old.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
         if name not in tables:

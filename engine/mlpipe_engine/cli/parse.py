@@ -8,7 +8,7 @@ from mlpipe_engine.cli.commands import BY_NAME, COMMON, Command, Option
 class Arguments:
     """Options by name (a text, True, or a list of texts for repeatable ones) and positionals by name."""
 
-    __slots__ = ("command", "options", "positionals", "words", "rest")
+    __slots__ = ("command", "options", "positionals", "rest", "words")
 
     def __init__(self, command: Command) -> None:
         self.command = command

@@ -11,7 +11,7 @@ from mlpipe_engine.model.records import RunRecord
 from mlpipe_engine.store.database import Database
 from mlpipe_engine.store.documents import unpairs
 from mlpipe_engine.store.roots import find_roots
-from mlpipe_engine.store.trash import Move, Trash
+from mlpipe_engine.store.trash import Move, Trash, drop_up_to_date
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def remove_runs(state_dir: str, database: Database, runs: tuple[RunRecord, ...])
         db.executemany(
             "UPDATE results SET withdrawn = 'removed' WHERE id = ? AND withdrawn = ''", [(result,) for result in unused]
         )
-        db.execute("DELETE FROM uptodate")
+        drop_up_to_date(db)
     moves += [Move(f"artifacts/{digest[3:5]}/{digest[3:]}", digest) for digest in sorted(digests - _still_named(database))]
 
     def still(used: frozenset[str]) -> Callable[[Move], bool]:

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from mlpipe_engine.store.database import Database
 from mlpipe_engine.store.locks import is_held
+from mlpipe_engine.store.trash import drop_up_to_date
 
 
 def settle(database: Database, state_dir: str, now: str) -> str:
@@ -24,7 +25,7 @@ def settle(database: Database, state_dir: str, now: str) -> str:
     with database.write() as db:
         db.executemany("INSERT OR REPLACE INTO project (key, value) VALUES (?, ?)", [("id", project), ("place", place)])
         if "place" in known:
-            db.execute("DELETE FROM uptodate")  # what stands there was looked at in the original
+            drop_up_to_date(db)
             open_runs = db.execute(
                 "SELECT id, number FROM runs WHERE state IN ('queued', 'running') AND parent IS NULL"
             ).fetchall()

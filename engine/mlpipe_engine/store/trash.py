@@ -204,7 +204,13 @@ def _batches(moves: Iterable[Move]) -> Iterator[list[Move]]:
 def _mark(db: sqlite3.Connection, collection: str, digests: list[str]) -> None:
     db.executemany("UPDATE artifacts SET collected = ? WHERE digest = ?", [(collection, digest) for digest in digests])
     if digests:
-        db.execute("DELETE FROM uptodate")  # what stood there may rest on bytes that go
+        drop_up_to_date(db)
+
+
+def drop_up_to_date(db: sqlite3.Connection) -> None:
+    """Entries of the short way may rest on what goes; one that is being made now is not written."""
+    db.execute("DELETE FROM uptodate")
+    db.execute("UPDATE uptodate_epoch SET n = n + 1")
 
 
 def restore_runs(db: sqlite3.Connection, collection: str) -> None:
