@@ -425,9 +425,19 @@ class Engine:
         if output and keep:
             self._output_digest(run.id, step, output)
         pin = pins.Pin(run.number, step, output, utc_now())
+        if run.mirrors and keep:  # a run that is one row stands in the journal only when somebody wants to keep it
+            self._tell_mirror(run)
         changed = (pins.add_pin if keep else pins.remove_pin)(self._writable(), pin)
         self._tell({"e": "pin" if keep else "unpin", "run": pin.run, "step": step, "output": output, "time": pin.created_at})
         return pin, changed
+
+    def _tell_mirror(self, run: RunRecord) -> None:
+        from mlpipe_engine.store import journal
+
+        with self._writable().write() as db:
+            lines = journal.run_line(db, journal.Journal(self.state_dir), run.number), journal.end_line(db, run.number)
+        for line in lines:
+            self._tell(line)
 
     def _tell(self, line: Mapping[str, object]) -> None:
         from mlpipe_engine.store.journal import Journal

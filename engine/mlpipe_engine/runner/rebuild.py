@@ -168,6 +168,7 @@ def _run(db: sqlite3.Connection, journal: Journal, line: Line) -> None:
         "spec",
         "options",
         "resumed_from",
+        "mirrors",
     )
     _document(db, journal, "specs", str(line["spec"]))
     columns = [name for name in names if line.get(name) is not None]

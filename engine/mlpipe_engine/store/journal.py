@@ -115,8 +115,8 @@ def _line(db: sqlite3.Connection, kind: str, sql: str, values: tuple[object, ...
 
 def run_line(db: sqlite3.Connection, journal: Journal, number: int) -> Line:
     line = _line(
-        db, "run", "SELECT number, id, pipeline, experiment, created_at, started_at, parameters, tags, source, spec, options, resumed_from"
-        " FROM runs WHERE number = ?", (number,),
+        db, "run", "SELECT number, id, pipeline, experiment, created_at, started_at, parameters, tags, source, spec, options, resumed_from,"
+        " mirrors FROM runs WHERE number = ?", (number,),
     )  # fmt: skip
     _keep(db, journal, "specs", line.get("spec"))
     return line
