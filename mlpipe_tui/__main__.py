@@ -8,8 +8,11 @@ def main() -> None:
     from mlpipe_engine.cli.main import main as command_line
 
     code = command_line(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        pass  # the reader left
     os._exit(code)  # closing the store's connection would merge its log into it, with syncs that nobody waits for
 
 

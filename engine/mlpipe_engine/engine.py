@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -44,10 +45,14 @@ if TYPE_CHECKING:
     from mlpipe_engine.runner.debugging import Bench
     from mlpipe_engine.runner.decisions import Decisions
     from mlpipe_engine.runner.observe import Observer
+    from mlpipe_engine.runner.rebuild import Rebuilt
+    from mlpipe_engine.runner.removal import Removed
     from mlpipe_engine.runner.repeat import Repeater
+    from mlpipe_engine.runner.upkeep import Upkeep
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.database import Database
+    from mlpipe_engine.store.pins import Pin
 
 Sink = Callable[[Event], None]
 
@@ -71,11 +76,12 @@ class Engine:
         self.root = root
         self.config = config
         self.state_dir = os.path.join(root, ".mlpipe")
-        self._databases = PerThread(self.state_dir)
+        self._databases = PerThread(self.state_dir, network=config.store.network)
         self.warnings: tuple[str, ...] = ()
         """What the last plan or run noticed about its source directories: ignore rules that do not apply, large files."""
         self.say: Callable[[str], None] = _nothing
         """Told what goes on before a run starts: the building of an environment, which may take minutes."""
+        self._project_id = ""
         self._fresh_texts: dict[str, str] = {}
         self._observers: dict[str, Observer] = {}
 
@@ -516,9 +522,9 @@ class Engine:
         """End processes of runs whose runner is gone. Normally their supervisor has done it already."""
         from mlpipe_engine.executors.process import end_marked
 
-        database = self._database()
-        if database is None:
+        if self._database() is None:
             return 0
+        database = self._writable()  # in a copy of a project, runs of the original are closed first: their processes are not ours
         gone = {run.id for run in run_rows.RunQueries(database).unfinished() if self.is_interrupted(run) or self._is_ours(run.id)}
         return end_marked(gone, b"MLPIPE_RUN=") if gone else 0
 
@@ -555,15 +561,18 @@ class Engine:
 
     def _host(self, run: RunRecord, decided: tuple[Decisions, frozenset[str]], lock: int, sink: Sink) -> RunRecord:
         from mlpipe_engine.runner.hosting import Site, host_run
+        from mlpipe_engine.store.share import Uses
 
         decisions, selection = decided
+        uses = Uses(self.state_dir, run.id)
         try:
             site = Site(
-                root=self.root, state_dir=self.state_dir, config=self.config, database=self._reading(), artifacts=self._artifacts(),
+                root=self.root, state_dir=self.state_dir, config=self.config, database=self._reading(), artifacts=self._artifacts(uses.protect),
                 can_trace=self.tracing_problem() == "",
             )  # fmt: skip
             host_run(site, run, decisions, selection, sink)
         finally:
+            uses.close()
             locks.unlock(lock)
         finished = self._runs().get(run.id)
         if decisions.options.request and finished.state is State.SUCCEEDED:
@@ -573,6 +582,7 @@ class Engine:
                 os.unlink(self._life_path(run.id))
             except OSError:
                 pass
+            self._keep_quota()
         return finished
 
     def start_sweep(self, spec: PipelineSpec, options: SubmitOptions, sweep: Sweep, *, detach: bool = False) -> str:
@@ -634,6 +644,99 @@ class Engine:
     def sweep_states(self, run_ids: tuple[str, ...]) -> dict[str, dict[State, int]]:
         """How many runs of each state these sweeps have."""
         return self._runs().child_states(run_ids) if run_ids else {}
+
+    def _keep_quota(self) -> None:
+        """After a run is over; whatever goes wrong here is for the next run or `gc` to tell."""
+        with suppress(MlpipeError, OSError):
+            self.upkeep().keep_quota(seconds=10.0)
+
+    def upkeep(self) -> Upkeep:
+        """What is in the store, what of it could go, and taking it away. Raises RunNotFoundError where there is no store yet."""
+        from mlpipe_engine.runner.upkeep import Upkeep
+
+        self._reading()
+        return Upkeep(
+            state_dir=self.state_dir, database=self._reading(), snapshots=self._snapshots(self._stats()), quota=self.config.store.quota,
+            pipelines=self._defined_steps,
+        )  # fmt: skip
+
+    def _defined_steps(self) -> frozenset[tuple[str, str]] | None:
+        """(pipeline, step) of what is defined now; None when a definition is broken. Pipelines that scripts submit are defined by their runs."""
+        try:
+            definitions = self.definitions
+        except MlpipeError:
+            return None
+        if definitions.errors:
+            return None
+        rows = self._reading().query(
+            "SELECT DISTINCT s.pipeline, s.name FROM step_runs s JOIN runs r ON r.number = s.run WHERE r.source <> 'cli'"
+        )
+        named = {(spec.name, step.name) for spec in definitions.pipelines for step in spec.steps}
+        return frozenset(named | {(str(pipeline), str(step)) for pipeline, step in rows})
+
+    def remove_runs(self, runs: tuple[RunRecord, ...]) -> Removed:
+        """Into the trash, with their results, as far as no other run uses them. Raises UsageError for live and pinned runs."""
+        from mlpipe_engine.runner.removal import remove_runs
+
+        for run in runs:
+            if run.state not in FINAL:
+                way = f"Cancel it first: mlpipe-tui cancel {run.number}"
+                raise UsageError(f"run {run.number} is {'interrupted' if self.is_interrupted(run) else run.state}", hint=way)
+        done = remove_runs(self.state_dir, self._writable(), runs)
+        self._tell({"e": "removed", "runs": list(done.runs)})
+        return done
+
+    def pins(self) -> tuple[Pin, ...]:
+        from mlpipe_engine.store.pins import pins
+
+        database = self._database()
+        return pins(database) if database else ()
+
+    def pin(self, text: str, *, keep: bool = True) -> tuple[Pin, bool]:
+        """Pin (or, `keep=False`, unpin) RUN[/STEP[/OUTPUT]]; False when it was so already. Raises RunNotFoundError."""
+        from mlpipe_engine.runner.record import utc_now
+        from mlpipe_engine.store import pins
+
+        name, _, rest = text.partition("/")
+        step, _, output = rest.partition("/")
+        run = self.find_run(name)
+        if step:
+            self.find_step(run.id, step)
+        if output and keep:
+            self._output_digest(run.id, step, output)
+        pin = pins.Pin(run.number, step, output, utc_now())
+        if run.mirrors and keep:  # a run that is one row stands in the journal only when somebody wants to keep it
+            self._tell_mirror(run)
+        changed = (pins.add_pin if keep else pins.remove_pin)(self._writable(), pin)
+        self._tell({"e": "pin" if keep else "unpin", "run": pin.run, "step": step, "output": output, "time": pin.created_at})
+        return pin, changed
+
+    def _tell_mirror(self, run: RunRecord) -> None:
+        from mlpipe_engine.store import journal
+
+        with self._writable().write() as db:
+            lines = journal.run_line(db, journal.Journal(self.state_dir), run.number), journal.end_line(db, run.number)
+        for line in lines:
+            self._tell(line)
+
+    def _tell(self, line: Mapping[str, object]) -> None:
+        from mlpipe_engine.store.journal import Journal
+
+        journal = Journal(self.state_dir)
+        journal.append(dict(line))
+        journal.close()
+
+    def rebuild(self) -> Rebuilt:
+        """A new state.db from what is on disk; the damaged one is kept. Raises UsageError where nothing is damaged."""
+        from mlpipe_engine.runner.rebuild import rebuild
+
+        self.close()
+        return rebuild(self.state_dir)
+
+    def sizes(self, runs: tuple[RunRecord, ...]) -> dict[str, int]:
+        """Bytes of the outputs each run shows, also of those it shares with others; what was collected counts for nothing."""
+        database = self._database()
+        return results.ResultQueries(database).sizes(runs) if database else {}
 
     def follow(
         self, run_id: str, sink: Sink = _nowhere, *, deadline: float | None = None, poll_seconds: float = 0.1,
@@ -752,6 +855,11 @@ class Engine:
         if not outputs[output]:
             raise RunNotFoundError(f"step {step!r} did not write its output {output!r}, which it may leave out")
         digest = outputs[output]
+        if results.ResultQueries(self._reading()).is_collected(digest):
+            raise RunNotFoundError(
+                f"output {output!r} was collected to save space",
+                hint="Bring it back with `mlpipe-tui gc --undo` within a day, or run the pipeline again.",
+            )
         if not os.path.lexists(self._artifacts().path(digest)):
             raise RunNotFoundError(
                 f"the bytes of output {output!r} are no longer in the store", hint="Run the pipeline again; they are made again."
@@ -850,9 +958,14 @@ class Engine:
         assert database is not None
         if database.read_only:
             raise FilesystemError(
-                f"cannot write {self.state_dir}/state.db: this user may only read it",
-                hint="Change the owner or the mode of .mlpipe.",
+                f"cannot write {self.state_dir}/state.db: uid {os.geteuid()} may only read it",
+                hint="Change the owner or the mode of .mlpipe, or copy the project.",
             )
+        if not self._project_id:
+            from mlpipe_engine.runner.record import utc_now
+            from mlpipe_engine.store import identity
+
+            self._project_id = identity.settle(database, self.state_dir, utc_now())
         return database
 
     def _reading(self) -> Database:
@@ -867,10 +980,10 @@ class Engine:
     def _life_path(self, run_id: str) -> str:
         return os.path.join(self.state_dir, "locks", "runs", run_id)
 
-    def _artifacts(self) -> ArtifactStore:
+    def _artifacts(self, protect: Callable[[str], None] = lambda digest: None) -> ArtifactStore:
         from mlpipe_engine.store.artifacts import ArtifactStore
 
-        return ArtifactStore(os.path.join(self.state_dir, "artifacts"))
+        return ArtifactStore(os.path.join(self.state_dir, "artifacts"), protect)
 
     def _stats(self) -> StatCache:
         from mlpipe_engine.hashing.stat_cache import StatCache

@@ -277,7 +277,7 @@ class StoreError(MlpipeError):
 class StoreDamagedError(StoreError):
     """The store's file is not what we wrote."""
 
-    hint = "Keep a copy of .mlpipe/state.db*, then run `mlpipe-tui doctor`."
+    hint = "Run `mlpipe-tui doctor --rebuild`: it keeps the damaged file aside and makes a new one from what is on disk."
 
 
 class StoreTooNewError(StoreError):

@@ -94,7 +94,7 @@ COMMANDS = (
     Command("cancel", "run", "stop a run and everything it started", ("RUN",), (JSON,), ("mlpipe-tui cancel latest",)),
     Command("resume", "run", "go on with a run that was interrupted, canceled or failed", ("[RUN]",), (JSON,), ("mlpipe-tui resume",)),
     Command("pipelines", "show", "list the pipelines of this project and their parameters", (), (JSON,)),
-    Command("compare", "sweep", "show runs side by side: parameters that differ, metrics, times", ("RUN...",), (
+    Command("compare", "sweep", "show runs side by side: parameters that differ, metrics, times", ("RUN", "[RUN...]"), (
         Option("metric", "order by this metric, best first", "NAME"), Option("goal", "what is best of --metric: min or max", "min|max"),
         Option("all", "also metrics that are the same in all of them"), JSON,
     ), ("mlpipe-tui compare 12 --metric rmse --goal min", "mlpipe-tui compare 3 4 7")),
@@ -126,6 +126,25 @@ COMMANDS = (
         Option("revoke", "take an acceptance back: the step runs again", "ID"), JSON,
     ), ('mlpipe-tui accept train --because "comment only"', "mlpipe-tui accept --list")),
     Command("doctor", "show", "check this machine and this project", (), (JSON,)),
+    Command("doctor", "show", "check this machine and this project", (), (
+        Option("rebuild", "make a damaged state.db anew from what is on disk; the damaged file is kept"), JSON,
+    )),
+    Command("du", "upkeep", "show how much space the store of this project takes, and for what", (), (JSON,)),
+    Command("gc", "upkeep", "free space: show what can go and why, then move it to the trash", (), (
+        Option("plan", "only show what would go"), Option("yes", "do not ask", short="y"),
+        Option("to", "go on until the store takes so much", "SIZE"),
+        Option("keep-runs", "everything that only older runs than the newest N of each pipeline use", "N"),
+        Option("older-than", "everything that was not used for so long (30d, 12h)", "TIME"),
+        Option("empty-trash", "free the trash at once, not after 24 h"),
+        Option("undo", "bring back what the last collection took"),
+        Option("verbose", "list everything that stays, too", short="v"), JSON,
+    ), ("mlpipe-tui gc --plan", "mlpipe-tui gc --to 5GB --yes", "mlpipe-tui gc --keep-runs 3 --older-than 30d")),
+    Command("pin", "upkeep", "keep a run, RUN/STEP or RUN/STEP/OUTPUT for ever", ("RESULT",), (JSON,), (
+        "mlpipe-tui pin 12", "mlpipe-tui pin 12/train/model",
+    )),
+    Command("unpin", "upkeep", "let gc take again what was pinned", ("RESULT",), (JSON,)),
+    Command("pins", "upkeep", "list what is pinned", (), (JSON,)),
+    Command("rm", "upkeep", "remove runs; they lie in the trash for a day", ("RUN", "[RUN...]"), (JSON,), ("mlpipe-tui rm 12 13",)),
     Command("completion", "completion", "print a completion script for bash, zsh or fish", ("SHELL",), (), (
         'eval "$(mlpipe-tui completion bash)"',
     )),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ def _print_new(source: _Source, *, prefix: bool, as_json: bool, final: bool) -> 
         return
     raw = not (prefix or as_json or sys.stdout.isatty())
     with file:
+        if os.fstat(file.fileno()).st_size < source.offset:
+            source.offset = 0  # it grew over [store] max_log and was cut: what is left is shown from its beginning
         file.seek(source.offset)
         while data := file.read(_BLOCK):
             source.offset += len(data)

@@ -16,6 +16,7 @@ class Arguments:
         self.positionals: dict[str, str] = {}
         self.words: tuple[str, ...] = ()
         self.rest: tuple[str, ...] = ()
+        """Words of a last positional that may be repeated."""
 
     def flag(self, name: str) -> bool:
         return bool(self.options.get(name))
@@ -123,12 +124,13 @@ def _option(known: tuple[Option, ...], name: str, command: Command) -> Option:
 
 def _name_positionals(found: Arguments, words: list[str]) -> None:
     names = tuple(name for name in found.command.positionals if not name.startswith("[--"))
-    if names and names[-1].endswith("..."):
-        found.rest, words = tuple(words[len(names) - 1 :]), words[: len(names)]
     required = [name for name in names if not name.startswith("[")]
     if len(words) < len(required):
         missing = required[len(words)]
         raise _usage(f"{found.command.name} needs {missing}", expected=usage(found.command))
+    if names and names[-1].endswith("...]"):
+        found.rest = tuple(words[len(names) - 1 :])
+        words = words[: len(names) - 1]
     if len(words) > len(names):
         raise _usage(f"unexpected word {words[len(names)]!r}", expected=usage(found.command))
     for name, word in zip(names, words, strict=False):
@@ -136,7 +138,9 @@ def _name_positionals(found: Arguments, words: list[str]) -> None:
 
 
 def _conflicts(found: Arguments) -> None:
-    pairs = (("only", "step"), ("only", "from"), ("example", "wrap"), ("stdout", "stderr"), ("list", "revoke"))
+    pairs = (
+        ("only", "step"), ("only", "from"), ("example", "wrap"), ("stdout", "stderr"), ("list", "revoke"), ("undo", "plan"), ("undo", "to"),
+    )  # fmt: skip
     for left, right in pairs:
         if found.options.get(left) and found.options.get(right):
             raise _usage(f"--{left} and --{right} exclude each other", hint="Use one of them.")

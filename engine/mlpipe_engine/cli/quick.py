@@ -20,7 +20,7 @@ def run(words: list[str], directory: str | None) -> int | None:
         root = find_root(directory or os.getcwd())
     except OSError:
         return None
-    known = check(root, words) if root is not None else None
+    known = check(root, ["run", *words]) if root is not None else None
     number = known.record(began) if known is not None else None
     if known is None or number is None:
         return None

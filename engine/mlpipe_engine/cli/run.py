@@ -65,7 +65,7 @@ def options_of(arguments: Arguments, spec: PipelineSpec) -> SubmitOptions:
 def _request(arguments: Arguments) -> tuple[str, ...]:
     """The words typed behind `run`, where typing them again means the same: no forcing, no "last inputs", nothing to detach."""
     plain = {"param", "step", "experiment", "compute", "continue-on-failure", "directory"}
-    return arguments.words if arguments.command.name == "run" and set(arguments.options) <= plain else ()
+    return ("run", *arguments.words) if arguments.command.name == "run" and set(arguments.options) <= plain else ()
 
 
 def _parameters(texts: tuple[str, ...], spec: PipelineSpec) -> tuple[tuple[str, Json], ...]:

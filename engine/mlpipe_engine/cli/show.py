@@ -40,16 +40,20 @@ def runs(arguments: Arguments) -> int:
         rows = [row for row in rows if row[1]][:limit]
     sweeps = engine.sweep_states(tuple(run.id for run, _ in rows if run.kind == "sweep"))
     if arguments.flag("json"):
-        print_json("runs", items=[run_document(run, interrupted=gone) | _folded(sweeps.get(run.id)) for run, gone in rows])
+        sizes = engine.sizes(tuple(run for run, _ in rows))
+        print_json("runs", items=[
+            run_document(run, interrupted=gone) | _folded(sweeps.get(run.id)) | {"size_bytes": sizes[run.id]} for run, gone in rows
+        ])  # fmt: skip
         return 0
     if not rows:
         print("no runs yet; start one with `mlpipe-tui run`" if state is None else f"no run is {state}")
         return 0
+    sizes = engine.sizes(tuple(run for run, _ in rows))
     table(
-        ("run", "state", "pipeline", "experiment", "started", "took", "parameters"),
+        ("run", "state", "pipeline", "experiment", "started", "took", "size", "parameters"),
         [(str(run.number), "interrupted" if gone else run.state.value, run.pipeline, run.experiment, local_time(run.started_at or run.created_at),
-          seconds(run.seconds), folded(sweeps[run.id]) if run.id in sweeps else " ".join(f"{name}={value}" for name, value in run.parameters))
-         for run, gone in rows],
+          seconds(run.seconds), size(sizes[run.id]),
+          folded(sweeps[run.id]) if run.id in sweeps else " ".join(f"{name}={value}" for name, value in run.parameters)) for run, gone in rows],
     )  # fmt: skip
     return 0
 
@@ -119,6 +123,7 @@ def _print_run(engine: Engine, run: RunRecord, interrupted: bool) -> None:
         ("experiment", run.experiment),
         ("started", local_time(run.started_at or run.created_at)),
         ("source", run.source),
+        ("outputs", size(engine.sizes((run,))[run.id])),
     ]
     facts += [(f"parameter {name}", json.dumps(value)) for name, value in run.parameters]
     facts += [(f"tag {name}", value) for name, value in run.tags]
@@ -245,6 +250,8 @@ def pipelines(arguments: Arguments) -> int:
 
 
 def doctor(arguments: Arguments) -> int:
+    if arguments.flag("rebuild"):
+        return _rebuild(arguments)
     findings = Engine.open(arguments.text("directory")).doctor()
     if arguments.flag("json"):
         print_json("doctor", items=[{"level": finding.level, "what": finding.what, "hint": finding.hint} for finding in findings])
@@ -252,3 +259,27 @@ def doctor(arguments: Arguments) -> int:
         for finding in findings:
             print(f"{finding.level:<5}  {clean(finding.what)}" + (f"\n       {clean(finding.hint)}" if finding.hint else ""))
     return 4 if any(finding.level == "error" for finding in findings) else 0
+
+
+def _rebuild(arguments: Arguments) -> int:
+    engine = Engine.open(arguments.text("directory"))
+    done = engine.rebuild()
+    if arguments.flag("json"):
+        print_json(
+            "doctor",
+            runs=done.runs,
+            results=done.results,
+            outputs=done.outputs,
+            damaged=done.damaged,
+            missing=done.missing,
+            kept=done.kept,
+        )
+        return 0
+    if done.kept:
+        print(f"the damaged file is kept as {clean(os.path.relpath(done.kept, engine.root))}")
+    print(f"rebuilt {done.runs} runs and {done.results} results; {done.outputs} stored outputs are whole")
+    if done.damaged:
+        print(f"{len(done.damaged)} outputs were damaged and are in quarantine; they are made again when needed")
+    if done.missing:
+        print(f"{done.missing} outputs that results name are not in the store; they are made again when needed")
+    return 0

@@ -132,7 +132,7 @@ def folded(states: dict[State, int]) -> str:
 
 def compare(arguments: Arguments) -> int:
     engine = Engine.open(arguments.text("directory"))
-    runs = [engine.find_run(text) for text in (arguments.positionals["RUN..."], *arguments.rest[1:])]
+    runs = [engine.find_run(text) for text in (arguments.positionals["RUN"], *arguments.rest)]
     metric, goal = wanted_metric(arguments)
     found = engine.compare(tuple(run.id for run in runs), metric=metric, goal=goal)
     if arguments.flag("json"):

@@ -28,6 +28,17 @@ class ComputeConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoreConfig:
+    """The table [store]: how much room the project's store takes, and where it may lie."""
+
+    quota: str = ""
+    """"off", "20%", a number of bytes; "" is the default (20 % of the disk's free space and the store's own, at least 2 GB)."""
+    network: bool = False
+    max_log_bytes: int = 1_000_000_000
+    """Of each stream of a step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectConfig:
     name: str
     default_pipeline: str | None = None
@@ -41,6 +52,7 @@ class ProjectConfig:
     """Folders (relative to the project) and addresses where packages of environments are looked for as well."""
     no_index: bool = False
     """True: packages of environments come from `find_links` alone; nothing is fetched."""
+    store: StoreConfig = StoreConfig()
     path: str = ""
 
     def line(self, table: str, key: str) -> str:
@@ -64,6 +76,7 @@ _SCHEMA: dict[str, dict[str, str]] = {
     "project": {"name": "text", "default_pipeline": "text", "python": "text"},
     "default": {"compute": "text", "python": "text"},
     "environments": {"find_links": "texts", "no_index": "flag"},
+    "store": {"quota": "quota", "network": "switch", "max_log": "size"},
     "compute.*": {"kind": "text", "cpus": "number", "memory": "size", "python": "text"},
 }
 """Table -> key -> what is expected."""
@@ -114,6 +127,7 @@ def load_config(root: str) -> ProjectConfig:
         python_from_default="python" in default,
         find_links=(links,) if isinstance(links, str) else tuple(links),
         no_index=environments.get("no_index", False),
+        store=_store(document.get("store", {})),
         path=path,
     )
     if "compute" in default:
@@ -124,6 +138,24 @@ def load_config(root: str) -> ProjectConfig:
                 error.what, where=f"{path}:{_line(text, 'default', 'compute')}", field="default.compute", expected=error.expected
             ) from None
     return config
+
+
+def _store(table: Mapping[str, Any]) -> StoreConfig:
+    return StoreConfig(
+        quota=_quota(table["quota"]) if "quota" in table else "", network=table.get("network", False),
+        max_log_bytes=size_bytes(table["max_log"]) if "max_log" in table else StoreConfig().max_log_bytes,
+    )  # fmt: skip
+
+
+def _quota(value: object) -> str:
+    """Raises ValueError."""
+    text = str(value).strip().lower() if isinstance(value, str) else value
+    if text == "off":
+        return "off"
+    share = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text) if isinstance(text, str) else None
+    if share and 0 < float(share[1]) <= 100:
+        return f"{share[1]}%"
+    return str(size_bytes(value))
 
 
 def _text(path: str) -> str:
@@ -180,8 +212,10 @@ def _parsed(text: str, path: str) -> dict[str, Any]:
 
 def _check(document: Mapping[str, Any], text: str, path: str) -> None:
     for table, value in document.items():
-        if table not in ("project", "default", "compute", "environments"):
-            raise _unknown(table, ["project", "default", "compute", "environments"], f"{path}:{_line(text, '', table)}", table)
+        if table not in ("project", "default", "store", "compute", "environments"):
+            raise _unknown(
+                table, ["project", "default", "store", "compute", "environments"], f"{path}:{_line(text, '', table)}", table
+            )
         if not isinstance(value, dict):
             raise ConfigError(
                 f"found {_kind(value)}", where=f"{path}:{_line(text, '', table)}", field=table, expected=f"a table [{table}]"
@@ -228,6 +262,18 @@ def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str,
         texts = value if isinstance(value, list) else [value]
         if wanted == "texts" and not all(isinstance(item, str) and item.strip() for item in texts):
             raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="a text, or a list of texts")
+        if wanted == "switch" and not isinstance(value, bool):
+            raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="true or false")
+        if wanted == "quota":
+            try:
+                _quota(value)
+            except ValueError:
+                raise ConfigError(
+                    f"found {_kind(value)}",
+                    where=where,
+                    field=field,
+                    expected='a size such as "20 GB", a share such as "20%", or "off"',
+                ) from None
         if wanted == "size":
             try:
                 size_bytes(value)

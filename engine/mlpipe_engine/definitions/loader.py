@@ -63,7 +63,7 @@ def discover(root: str) -> tuple[str, ...]:
 def load_definitions(root: str, cache: DefinitionCache) -> Definitions:
     """Raises DefinitionError (nothing to load, names that clash); a broken file is in `errors`."""
     files = discover(root)
-    key = f"definitions {__version__} " + "\0".join(files)
+    key = f"definitions {__version__} {root}\0" + "\0".join(files)  # a copied project must not look at the files of the original
     kept = cache.get(key)
     if kept is not None:
         document = json.loads(kept)

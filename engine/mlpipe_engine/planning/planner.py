@@ -39,6 +39,8 @@ class Lookup:
     """Would have matched, but an output is gone or damaged."""
     accepted: tuple[Acceptance, Result] | None = None
     """A person said that this result stands for exactly this manifest; its outputs are whole."""
+    collected: frozenset[int] = frozenset()
+    """Ids of those in `lost` whose outputs were collected to save space."""
     previous: Previous | None = None
 
 
@@ -65,6 +67,9 @@ def decide(
     if lookup.accepted is not None:
         return Reuse(lookup.accepted[1], accepted_note(lookup.accepted[0]))
     for result in lookup.lost:
+        if matches(result, code, step) and result.id in lookup.collected:
+            subject = f"the result of run {result.run_number} was collected to save space"
+            return Execute((Cause(kind="collected", subject=subject),), result)
         if matches(result, code, step):
             subject = f"the result of run {result.run_number} is gone or damaged"
             return Execute((Cause(kind="lost", subject=subject),), result)

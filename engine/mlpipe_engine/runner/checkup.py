@@ -49,7 +49,13 @@ def examine(patient: Patient) -> tuple[Finding, ...]:
     if database is None:
         findings.append(Finding("ok", "no store yet: nothing was run here"))
         return tuple(findings)
-    findings += [_tracing(patient), _integrity(database), *_artifacts(patient, database), *_interrupted(patient)]
+    findings += [
+        _tracing(patient),
+        _integrity(database),
+        *_journal(patient),
+        *_artifacts(patient, database),
+        *_interrupted(patient),
+    ]
     return tuple(findings)
 
 
@@ -86,13 +92,22 @@ def _integrity(database: Database) -> Finding:
     return (
         Finding("ok", "state.db is whole")
         if answer == "ok"
-        else Finding("error", f"state.db is damaged: {answer}", "Keep a copy of .mlpipe/state.db*.")
+        else Finding("error", f"state.db is damaged: {answer}", "Run `mlpipe-tui doctor --rebuild`.")
     )
+
+
+def _journal(patient: Patient) -> list[Finding]:
+    from mlpipe_engine.runner.rebuild import missing_results
+
+    missing = missing_results(patient.state_dir)
+    if not missing:
+        return []
+    return [Finding("error", f"state.db lacks {missing} results that the journal names", "Run `mlpipe-tui doctor --rebuild`.")]
 
 
 def _artifacts(patient: Patient, database: Database) -> list[Finding]:
     queries, artifacts = ResultQueries(database), patient.artifacts
-    digests = [str(row[0]) for row in database.query("SELECT digest FROM artifacts")]
+    digests = [str(row[0]) for row in database.query("SELECT digest FROM artifacts WHERE collected = ''")]
     damaged = []
     for digest in digests:
         row = queries.artifact(digest)

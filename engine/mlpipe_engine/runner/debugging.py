@@ -27,6 +27,7 @@ from mlpipe_engine.runner.collect import Borrowed
 from mlpipe_engine.runner.parts import RunParts
 from mlpipe_engine.runner.record import utc_now
 from mlpipe_engine.snapshots.source import SourceSnapshots
+from mlpipe_engine.store.journal import Journal
 from mlpipe_engine.store.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -67,10 +68,10 @@ class Bench:
 class _BenchParts(RunParts):
     """Stages as any run does, but at one place."""
 
-    place: str
+    bench: str
 
     def step_dir(self, run: RunRecord, step: str) -> str:
-        return self.place
+        return self.bench
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +146,11 @@ def planned(spec: PipelineSpec, name: str) -> Wanted:
     return Wanted(run=run, step=spec.step(name), code=None, about="the definition as it is now: it never ran", stored=False)
 
 
+def _identity_of(folder: str) -> tuple[int, int]:
+    info = os.stat(folder)
+    return info.st_dev, info.st_ino
+
+
 def lay_out(
     wanted: Wanted, decisions: Decisions, artifacts: ArtifactStore, queries: ResultQueries, where: tuple[str, str, str]
 ) -> Bench:
@@ -163,7 +169,8 @@ def lay_out(
         root=root, state_dir=state_dir, workspace=workspace, spec=decisions.spec, options=decisions.options, parameters=decisions.parameters,
         selection=frozenset((step.name,)), parents={}, finished_before={}, decisions=decisions, snapshots=snapshots,
         artifacts=artifacts, queries=queries, executor=ProcessExecutor(), leases=Leases(), recorder=recorder, signaled=lambda: None,
-        cancel_requested=lambda: False, wake=lambda: None, place=place,
+        cancel_requested=lambda: False, wake=lambda: None, bench=place,
+        journal=Journal(state_dir), max_log_bytes=0, place=_identity_of(state_dir),
     )  # fmt: skip
     plan = StepPlan(step=step.name, decision=Execute((Cause(kind="debug", subject="laid out by hand"),)), code=code)
     try:

@@ -98,6 +98,12 @@ class Decisions:
         """What a run goes on with: a store that may not have existed when its inputs were checked, and the one artifact store
         it also publishes to, which remembers what it has seen."""
         self._database, self._results, self.artifacts = database, results, artifacts
+        self._checked.clear()  # from here on what is looked at is also protected from being collected
+        for digest in filter(None, self._outputs.values()):
+            if not self._intact(digest):
+                raise InputError(
+                    "a result this run was going to use was collected at this moment", hint="Run the same command again."
+                )
 
     def compute_of(self, step: StepSpec) -> str:
         return self.options.compute or step.compute or self._default_compute
@@ -247,7 +253,8 @@ class Decisions:
             accepted = self._accepted(manifest.fingerprint)
             if accepted is not None:
                 return Lookup(accepted=accepted)
-        return Lookup(candidates=whole, lost=lost, previous=self._previous(step, before))
+        gone = frozenset(result.id for result in lost if self._was_collected(result))
+        return Lookup(candidates=whole, lost=lost, collected=gone, previous=self._previous(step, before))
 
     def _accepted(self, fingerprint: str) -> tuple[Acceptance, Result] | None:
         assert self._results is not None and self._database is not None
@@ -275,6 +282,9 @@ class Decisions:
     def _whole(self, result: Result) -> bool:
         return all(self._intact(digest) for _, digest in result.outputs if digest)
 
+    def _was_collected(self, result: Result) -> bool:
+        return self._results is not None and any(self._results.is_collected(digest) for _, digest in result.outputs if digest)
+
     def _intact(self, digest: str) -> bool:
         known = self._checked.get(digest)
         if known is None:
@@ -286,6 +296,8 @@ class Decisions:
         if row is None:
             return False
         verdict = self.artifacts.intact(digest, row[1])
+        if not verdict.whole and self._results is not None and self._results.is_collected(digest):
+            return False  # on purpose: nothing is damaged
         if verdict.signature and verdict.signature != row[1]:
             self.refreshed[digest] = verdict.signature
         if not verdict.whole:

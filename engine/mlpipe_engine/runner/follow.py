@@ -39,8 +39,9 @@ class StepEvents:
 class Follower:
     """One per attempt. `read` is cheap when nothing happened: a stat of one file and of two logs."""
 
-    def __init__(self, layout: Layout, step: str) -> None:
+    def __init__(self, layout: Layout, step: str, max_log_bytes: int = 1_000_000_000) -> None:
         self._layout = layout
+        self._max_log_bytes = max_log_bytes
         self._step = step
         self._offset = 0
         self._sizes = (0, 0)
@@ -71,8 +72,14 @@ class Follower:
         if sizes == self._sizes:
             return
         self._sizes = sizes
+        for stream, size in zip(("stdout", "stderr"), sizes):
+            if size > self._max_log_bytes:
+                _cut_log(f"{self._layout.step_dir}/logs/{stream}.log", size, self._max_log_bytes // 2)
         line = f"{(time.monotonic() - self._began) * 1000:.0f} {sizes[0]} {sizes[1]}\n"
-        fd = os.open(f"{self._layout.step_dir}/logs/times", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fd = os.open(f"{self._layout.step_dir}/logs/times", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:
+            return  # the folder was deleted under the step; the run notices by itself when that was all of the project
         try:
             os.write(fd, line.encode())
         finally:
@@ -128,6 +135,21 @@ class Follower:
                 batch.scalars.append((record.name, float(value)))
         else:
             batch.child_metrics.append((target, [record]))
+
+
+def _cut_log(path: str, size: int, keep: int) -> None:
+    """The beginning and whatever is written from now on stay. The step has the file open for appending, so it goes on unharmed;
+    what it writes between the look and the cut is cut too."""
+    note = f"\nmlpipe-tui: about {size - keep:,} bytes were cut here, because this log grew over {2 * keep:,} bytes ([store] max_log)\n"
+    try:
+        os.truncate(path, keep)
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            os.write(fd, note.encode())
+        finally:
+            os.close(fd)
+    except OSError:
+        return  # the disk is full or the log is gone: the step's own trouble will say so
 
 
 def _size(path: str) -> int:

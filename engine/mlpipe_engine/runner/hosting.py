@@ -23,6 +23,7 @@ from mlpipe_engine.runner.loop import Run
 from mlpipe_engine.runner.parts import RunParts
 from mlpipe_engine.store import results, runs
 from mlpipe_engine.store.documents import pairs
+from mlpipe_engine.store.journal import Journal
 from mlpipe_engine.store.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -89,9 +90,21 @@ def _parts(
         root=site.root, state_dir=site.state_dir, workspace=site.config.name, spec=decisions.spec, options=decisions.options,
         parameters=decisions.parameters, selection=selection, parents=upstream(decisions.spec), finished_before=before,
         decisions=decisions, snapshots=snapshots, artifacts=site.artifacts, queries=results_of,
-        executor=ProcessExecutor(wake_fd), leases=leases, recorder=recorder, signaled=lambda: signals.received,
+        executor=ProcessExecutor(wake_fd), leases=leases, recorder=recorder, journal=_journal(site), max_log_bytes=site.config.store.max_log_bytes,
+        place=_place(site.state_dir), signaled=lambda: signals.received,
         cancel_requested=lambda: queries.cancel_requested(run.id), wake=wake,
     )  # fmt: skip
+
+
+def _journal(site: Site) -> Journal:
+    journal = Journal(site.state_dir)
+    journal.begin(site.database)
+    return journal
+
+
+def _place(folder: str) -> tuple[int, int]:
+    info = os.stat(folder)
+    return info.st_dev, info.st_ino
 
 
 def _rows(site: Site, run: RunRecord) -> tuple[dict[str, int], int]:

@@ -73,7 +73,7 @@ class Run:
         self._saved_seconds = 0.0
         self._canceled = False
         self._error = ""
-        self._rows = StepRows(run, parts.recorder, self._acknowledge)
+        self._rows = StepRows(run, parts.recorder, self._acknowledge, parts.journal)
         self._began = time.monotonic()
         self._next_look = 0.0
 
@@ -108,6 +108,7 @@ class Run:
 
     def _turn(self) -> None:
         self._parts.recorder.check()
+        self._parts.require_project()
         self._look_for_cancel()
         while names := self._scheduler.ready():
             for name in names:
@@ -271,7 +272,7 @@ class Run:
             self._release(attempt)
             self._fail(step, str(error))
             return
-        attempt.follower = Follower(attempt.layout, step.name)
+        attempt.follower = Follower(attempt.layout, step.name, self._parts.max_log_bytes)
         self._active[attempt.task.attempt_id] = attempt
         self._rows.running(step.name, attempt.number, attempt.plan.expected_seconds)
 
@@ -420,6 +421,7 @@ class Run:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
         self._parts.recorder.close()
+        self._parts.journal.close()
 
 
 def _data_parents(step: StepSpec) -> frozenset[str]:

@@ -25,6 +25,7 @@ from mlpipe_engine.ports import Executor
 from mlpipe_engine.runner.collect import Borrowed
 from mlpipe_engine.runner.decisions import Decisions
 from mlpipe_engine.store import results
+from mlpipe_engine.store.journal import Journal
 from mlpipe_engine.store.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -53,11 +54,27 @@ class RunParts:
     executor: Executor
     leases: Leases
     recorder: Recorder
+    journal: Journal
+    max_log_bytes: int
+    place: tuple[int, int]
+    """Device and inode of the state folder when the run began."""
     signaled: Callable[[], int | None]
     """The signal that asked for the end of the run."""
     cancel_requested: Callable[[], bool]
     """Another process asked for it."""
     wake: Callable[[], None]
+
+    def require_project(self) -> None:
+        """Raises FilesystemError when the project's state was deleted under the run: nothing may make half of it anew."""
+        try:
+            info = os.stat(self.state_dir)
+        except OSError:
+            info = None
+        if info is None or (info.st_dev, info.st_ino) != self.place:
+            raise FilesystemError(
+                f"{self.state_dir} was deleted or replaced while the run was going on; the run was stopped",
+                hint="Run the pipeline again; what was stored there is gone.",
+            )
 
     def step_dir(self, run: RunRecord, step: str) -> str:
         return f"{self.state_dir}/runs/{run.experiment}/{run.number}/{step}"

@@ -17,8 +17,9 @@ from mlpipe_engine.model.records import RunRecord
 from mlpipe_engine.model.states import State
 from mlpipe_engine.runner.collect import Collected
 from mlpipe_engine.runner.follow import StepEvents
-from mlpipe_engine.store import results, runs
+from mlpipe_engine.store import journal, results, runs
 from mlpipe_engine.store.documents import ManifestTexts, pairs, unpairs, write_manifest
+from mlpipe_engine.store.journal import Journal
 from mlpipe_engine.store.recorder import Recorder
 
 
@@ -30,8 +31,9 @@ def utc_now() -> str:
 class StepRows:
     """One per run; called from the runner thread only."""
 
-    def __init__(self, run: RunRecord, recorder: Recorder, acknowledge: Callable[[Event], None]) -> None:
+    def __init__(self, run: RunRecord, recorder: Recorder, acknowledge: Callable[[Event], None], journal: Journal) -> None:
         self._run = run
+        self._journal = journal
         self._recorder = recorder
         self._acknowledge = acknowledge
         self._index: dict[str, int] = {}
@@ -48,13 +50,13 @@ class StepRows:
         def statement(db: sqlite3.Connection) -> None:
             runs.update_run(db, self._run.id, state=State.RUNNING.value, started_at=event.time)
 
-        self._put(statement, event)
+        self._put(statement, event, line=lambda db: journal.run_line(db, self._journal, self._run.number))
 
     def run_finished(self, event: RunFinished) -> None:
         def statement(db: sqlite3.Connection) -> None:
             runs.finish_run(db, self._run.id, event.state, event.time, event.seconds, event.error)
 
-        self._put(statement, event)
+        self._put(statement, event, line=lambda db: journal.end_line(db, self._run.number))
 
     def preparing(self, step: str, plan: StepPlan) -> None:
         assert plan.manifest is not None and isinstance(plan.decision, Execute)
@@ -104,7 +106,11 @@ class StepRows:
             change(db)
             results.copy_metrics(db, result.run_number, self._run.number, result.step, step)
 
-        self._put(statement, self._event(step, State.REUSED, seconds=result.seconds, reused_from=result.run_number, causes=note))
+        self._put(
+            statement,
+            self._event(step, State.REUSED, seconds=result.seconds, reused_from=result.run_number, causes=note),
+            line=self._line(step),
+        )
 
     def succeeded(
         self, step: str, plan: StepPlan, collected: Collected, finished: Finished, seconds: float, *,
@@ -120,6 +126,7 @@ class StepRows:
             "cpu_seconds": finished.cpu_seconds, "peak_memory_bytes": finished.peak_memory_bytes, "outputs": pairs(collected.outputs),
         }  # fmt: skip
         mark = next(self._marks)
+        made: list[int] = []
 
         def statement(db: sqlite3.Connection) -> None:
             for record, signature in collected.artifacts:
@@ -131,8 +138,10 @@ class StepRows:
             if collected.not_reusable:
                 db.execute("UPDATE results SET withdrawn = ? WHERE id = ?", (collected.not_reusable, number))
             runs.update_step(db, self._run.number, self._index[step], mark, {**base, "result": number})
+            made.append(number)
 
-        self._put(statement, self._event(step, State.SUCCEEDED, seconds=seconds, note=collected.not_reusable), then, durable=True)
+        event = self._event(step, State.SUCCEEDED, seconds=seconds, note=collected.not_reusable)
+        self._put(statement, event, then, durable=True, line=lambda db: journal.result_line(db, self._journal, made[0]))
 
     def skipped(self, step: str, because: tuple[Cause, ...]) -> None:
         columns = {
@@ -141,7 +150,7 @@ class StepRows:
             "causes": runs.causes_text(because),
             "finished_at": utc_now(),
         }
-        self._put(self._change(step, columns), self._event(step, State.SKIPPED, causes=because))
+        self._put(self._change(step, columns), self._event(step, State.SKIPPED, causes=because), line=self._line(step))
 
     def ended(self, step: str, state: State, finished: Finished | None, seconds: float, error: str) -> None:
         columns: dict[str, object] = {"state": state.value, "finished_at": utc_now(), "error": error}
@@ -151,7 +160,9 @@ class StepRows:
                 "cpu_seconds": finished.cpu_seconds, "peak_memory_bytes": finished.peak_memory_bytes,
             }  # fmt: skip
         exit = str(finished.exit) if finished else ""
-        self._put(self._change(step, columns), self._event(step, state, seconds=seconds, exit=exit, error=error))
+        self._put(
+            self._change(step, columns), self._event(step, state, seconds=seconds, exit=exit, error=error), line=self._line(step)
+        )
 
     def step_events(self, step: str, batch: StepEvents) -> None:
         """Metrics, tags, files, child runs and models a step reported; no event of its own."""
@@ -183,6 +194,10 @@ class StepRows:
         mark, index, number = next(self._marks), self._index[step], self._run.number
         return lambda db: runs.update_step(db, number, index, mark, columns)
 
+    def _line(self, step: str) -> Callable[[sqlite3.Connection], journal.Line]:
+        number, index = self._run.number, self._index[step]
+        return lambda db: journal.step_line(db, number, index)
+
     def _event(self, step: str, state: State, **more: object) -> StepChanged:
         return StepChanged(run_id=self._run.id, step=step, state=state, time=utc_now(), **more)  # type: ignore[arg-type]
 
@@ -193,13 +208,24 @@ class StepRows:
         then: Callable[[], None] | None = None,
         *,
         durable: bool = False,
+        line: Callable[[sqlite3.Connection], journal.Line] | None = None,
     ) -> None:
+        """`line` is read from the rows in the same transaction and stands in the journal once that is committed."""
+        lines: list[journal.Line] = []
+
+        def told(db: sqlite3.Connection) -> None:
+            statement(db)
+            if line is not None:
+                lines.append(line(db))
+
         def acknowledged() -> None:
+            for told_line in lines:
+                self._journal.append(told_line)
             if then is not None:
                 then()
             self._acknowledge(event)
 
-        self._recorder.put(statement, acknowledged, durable=durable)
+        self._recorder.put(told, acknowledged, durable=durable)
 
 
 def _set_label(db: sqlite3.Connection, table: str, kind: str, key: str | tuple[int, int], name: str, value: str | None) -> None:

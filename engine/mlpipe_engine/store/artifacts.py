@@ -11,7 +11,7 @@ import os
 import shutil
 import stat as st
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -31,10 +31,14 @@ class Verdict:
 
 
 class ArtifactStore:
-    """`root` is .mlpipe/artifacts. Used by one process; others may use the same folder at the same time."""
+    """`root` is .mlpipe/artifacts. Used by one process; others may use the same folder at the same time.
 
-    def __init__(self, root: str) -> None:
+    `protect` is told what this run relies on before it is looked for (see `share`).
+    """
+
+    def __init__(self, root: str, protect: Callable[[str], None] = lambda digest: None) -> None:
         self._root = root
+        self._protect = protect
         self._folders: set[str] = set()
         self._signatures: dict[str, str] = {}
         self._unsynced: list[str] = []
@@ -46,6 +50,7 @@ class ArtifactStore:
     def publish(self, path: str) -> Tree:
         """Hash and move what a step wrote. Raises StagingError (special files, links out), FilesystemError."""
         tree, found = walk_artifact(path)
+        self._protect(tree.digest)
         try:
             self._seal_files(found)
             target = self._place(tree.digest)
@@ -131,6 +136,7 @@ class ArtifactStore:
 
     def intact(self, digest: str, signature: str) -> Verdict:
         """By stats where nothing moved, by a new hash where inodes or times did."""
+        self._protect(digest)
         try:
             now = _signature(_stats(self.path(digest)))
         except OSError:

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from mlpipe_engine.errors import FilesystemError, LockTimeoutError, StoreDamagedError, StoreTooNewError
+from mlpipe_engine.store.network import needs_rollback
 
-VERSION = 7
+VERSION = 8
 APPLICATION_ID = 0x6D6C7069  # "mlpi"
 _CHECKPOINT_BYTES = 4 << 20
 _GIVE_UP_SECONDS = 30.0
@@ -25,30 +26,44 @@ _GIVE_UP_SECONDS = 30.0
 class Database:
     """One connection; used by one thread. `write()` may wait for other processes, reading never does."""
 
-    def __init__(self, state_dir: str, connection: sqlite3.Connection, *, read_only: bool) -> None:
+    def __init__(
+        self, state_dir: str, connection: sqlite3.Connection, private_copy: str = "", *, read_only: bool = False
+    ) -> None:
         self._state_dir = state_dir
         self._connection = connection
+        self._private_copy = private_copy
         self.read_only = read_only
         self._lock_fd = -1
 
     @classmethod
-    def open(cls, state_dir: str, *, create: bool, same_thread: bool = True) -> Database | None:
-        """The store of a project, or None when there is none yet and `create` is False.
+    def open(cls, state_dir: str, *, create: bool, same_thread: bool = True, network: bool = False) -> Database | None:
+        """The store of a project, or None when there is none yet and `create` is False. `network`: may lie on a network file system.
 
         Raises StoreTooNewError, StoreDamagedError, FilesystemError, LockTimeoutError. A store that cannot be written is opened for reading.
         """
         path = os.path.join(state_dir, "state.db")
         exists = os.path.lexists(path)
+        if not exists and os.path.exists(os.path.join(state_dir, "journal", "results.jsonl")):
+            raise StoreDamagedError(f"store damaged: {path} is missing, but the journal beside it names results")
         if not exists and not create:
             return None
-        if exists and not os.path.isfile(path):
+        if exists and (os.path.islink(path) or not os.path.isfile(path)):
             raise StoreDamagedError(f"store damaged: {path} is not a file")
-        read_only = not create and not os.access(path, os.W_OK)
+        read_only = exists and not (os.access(path, os.W_OK) and os.access(state_dir, os.W_OK))
+        if create and read_only:
+            raise FilesystemError(
+                f"cannot write {path}: it belongs to uid {os.stat(path).st_uid}, and uid {os.geteuid()} may only read it here",
+                hint="Change the owner or the mode of .mlpipe, or copy the project to a place you may write to.",
+            )
         try:
             if not exists:
                 os.makedirs(state_dir, exist_ok=True)
-            connection = _connect(path, read_only=read_only, same_thread=same_thread)
-            database = cls(state_dir, connection, read_only=read_only)
+            elif os.path.getsize(path) == 0 and _has_content(state_dir):
+                raise StoreDamagedError(f"store damaged: {path} is empty, but outputs lie beside it")
+            if read_only:
+                return cls(state_dir, *readable(path, same_thread=same_thread), read_only=True)
+            connection = _connect(path, rollback=needs_rollback(state_dir, allowed=network), same_thread=same_thread)
+            database = cls(state_dir, connection)
             database._ensure_schema(path)
         except OSError as error:
             raise FilesystemError.of(error, "open the store") from error
@@ -60,15 +75,12 @@ class Database:
         version = self._number("PRAGMA user_version")
         if version > VERSION:
             raise StoreTooNewError(path, version, VERSION)
-        if version == VERSION or self.read_only:
+        if version == VERSION:
             return
         with self._locked():
-            if self._number("PRAGMA user_version") == VERSION:
-                return
-            from mlpipe_engine.store.schema import migrate
+            from mlpipe_engine.store.migrating import bring_up_to_date
 
-            self._connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            migrate(self._connection)
+            bring_up_to_date(self._connection, self._state_dir)
 
     def query(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
         """All rows; keeps no transaction open."""
@@ -107,6 +119,10 @@ class Database:
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
+        if self._private_copy:
+            from shutil import rmtree
+
+            rmtree(self._private_copy, ignore_errors=True)
 
     def __del__(self) -> None:
         self.close()
@@ -131,24 +147,76 @@ class Database:
                 self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
-def _connect(path: str, *, read_only: bool, same_thread: bool) -> sqlite3.Connection:
+def _connect(path: str, *, rollback: bool, same_thread: bool = True) -> sqlite3.Connection:
     from urllib.parse import quote
 
-    uri = f"file:{quote(path)}?mode={'ro' if read_only else 'rwc'}"
+    uri = f"file:{quote(path)}?mode=rwc"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0, check_same_thread=same_thread)
-    if read_only and not os.access(os.path.dirname(path), os.W_OK):
-        # WAL needs a shared-memory file beside the database; without write permission only an immutable view is possible.
+    _settle(connection)
+    if _is_foreign(connection):
+        connection.close()
+        raise StoreDamagedError(f"store damaged: {path} is a database of another program")
+    journal = "DELETE" if rollback else "WAL"
+    for pragma in (f"journal_mode={journal}", "synchronous=FULL", "wal_autocheckpoint=0", "journal_size_limit=67108864"):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+    return connection
+
+
+def _is_foreign(connection: sqlite3.Connection) -> bool:
+    """Tables, but no version of ours; asked again in case somebody made the schema between the two questions."""
+
+    def version() -> int:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+    return version() == 0 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None and version() == 0
+
+
+def _has_content(state_dir: str) -> bool:
+    artifacts = os.path.join(state_dir, "artifacts")
+    return (
+        os.path.isdir(artifacts) and bool(os.listdir(artifacts)) and not os.path.exists(os.path.join(state_dir, "state.db-wal"))
+    )
+
+
+def _settle(connection: sqlite3.Connection) -> None:
+    for pragma in ("busy_timeout=30000", "mmap_size=0", "trusted_schema=OFF", "cell_size_check=ON", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def readable(path: str, *, same_thread: bool) -> tuple[sqlite3.Connection, str]:
+    """A store this user may only read, and the folder of a private copy of it ("" where it can be read in place).
+
+    In place where it has this program's schema and SQLite can follow its writers. A log (-wal) whose shared memory cannot be made
+    here, and a store of an older schema, are read in a copy: ignoring the log would hide finished runs.
+    """
+    from urllib.parse import quote
+
+    log = f"{path}-wal"
+    places = [f"file:{quote(path)}?mode=ro"]
+    if not os.path.exists(log) or os.path.getsize(log) == 0:
+        places.append(f"file:{quote(path)}?immutable=1")
+    for place in places:
+        connection = sqlite3.connect(place, uri=True, isolation_level=None, timeout=30.0, check_same_thread=same_thread)
         try:
+            found = int(connection.execute("PRAGMA user_version").fetchone()[0])
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         except sqlite3.OperationalError:
             connection.close()
-            connection = sqlite3.connect(f"file:{quote(path)}?immutable=1", uri=True, isolation_level=None)
-    for pragma in ("busy_timeout=30000", "mmap_size=0", "trusted_schema=OFF", "cell_size_check=ON", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-    if not read_only:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0", "journal_size_limit=67108864"):
-            connection.execute(f"PRAGMA {pragma}").fetchall()
-    return connection
+            continue
+        if found > VERSION:
+            connection.close()
+            raise StoreTooNewError(path, found, VERSION)
+        if found == VERSION:
+            _settle(connection)
+            return connection, ""
+        connection.close()
+        break
+    from mlpipe_engine.store.migrating import migrated_copy
+
+    copy = migrated_copy(path)
+    connection = _connect(os.path.join(copy, "state.db"), rollback=False, same_thread=same_thread)
+    connection.execute("PRAGMA query_only=ON")
+    return connection, copy
 
 
 def _acquire(fd: int) -> None:
@@ -190,14 +258,15 @@ def translated(error: sqlite3.DatabaseError, path: str) -> Exception:
 class PerThread:
     """Hands each thread its own Database of the same project; sqlite3 connections do not cross threads."""
 
-    def __init__(self, state_dir: str) -> None:
+    def __init__(self, state_dir: str, *, network: bool = False) -> None:
         self._state_dir = state_dir
+        self._network = network
         self._local = threading.local()
 
     def get(self, *, create: bool) -> Database | None:
         found: Database | None = getattr(self._local, "database", None)
         if found is None or (create and found.read_only):
-            found = Database.open(self._state_dir, create=create)
+            found = Database.open(self._state_dir, create=create, network=self._network)
             self._local.database = found
         return found
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from statistics import median
 
 from mlpipe_engine.model.plan import Result
-from mlpipe_engine.model.records import ArtifactRecord, MetricRecord
+from mlpipe_engine.model.records import ArtifactRecord, MetricRecord, RunRecord
 from mlpipe_engine.store.database import Database
 from mlpipe_engine.store.documents import pairs, unpairs
 
@@ -93,6 +93,26 @@ class ResultQueries:
             digest=str(row[0]), kind=str(row[1]), size_bytes=int(str(row[2])), file_count=int(str(row[3]))
         ), str(row[4])
 
+    def sizes(self, runs: Iterable[RunRecord]) -> dict[str, int]:
+        """Run id -> bytes of the outputs it shows that are still there."""
+        found = {}
+        for run in runs:
+            rows = self._db.query(
+                "SELECT outputs FROM step_runs WHERE outputs <> '' AND run = (SELECT coalesce(mirrors, number) FROM runs WHERE id = ?)",
+                (run.id,),
+            )
+            digests = sorted({digest for row in rows for _, digest in unpairs(row[0]) if digest})
+            known = self._db.query(
+                f"SELECT coalesce(sum(size_bytes), 0) FROM artifacts WHERE collected = '' AND digest IN ({','.join('?' * len(digests))})",
+                tuple(digests),
+            )
+            found[run.id] = int(str(known[0][0]))
+        return found
+
+    def is_collected(self, digest: str) -> bool:
+        """Whether the bytes were taken away to save space. The row stays: its size and what made it are still told."""
+        return bool(self._db.query("SELECT 1 FROM artifacts WHERE digest = ? AND collected <> ''", (digest,)))
+
     def run_place(self, number: int) -> str | None:
         """The experiment a run belongs to: its folder."""
         rows = self._db.query("SELECT experiment FROM runs WHERE number = ?", (number,))
@@ -136,7 +156,7 @@ def withdraw_results_with(db: sqlite3.Connection, artifact: str, why: str) -> No
 def upsert_artifact(db: sqlite3.Connection, record: ArtifactRecord, signature: str, now: str) -> None:
     db.execute(
         "INSERT INTO artifacts (digest, kind, size_bytes, file_count, signature, created_at) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (digest) DO UPDATE SET signature = excluded.signature",
+        " ON CONFLICT (digest) DO UPDATE SET signature = excluded.signature, collected = ''",
         (record.digest, record.kind, record.size_bytes, record.file_count, signature, now),
     )
 

@@ -46,7 +46,7 @@ class RunQueries:
     ) -> tuple[RunRecord, ...]:
         """Newest first; `before` is the number of the last run of the page before (keyset, never OFFSET)."""
         wanted = {"experiment": experiment, "pipeline": pipeline, "state": state}
-        clauses = ["parent IS NULL", *(f"{column} = ?" for column, value in wanted.items() if value is not None)]
+        clauses = ["parent IS NULL", "removed = ''", *(f"{column} = ?" for column, value in wanted.items() if value is not None)]
         values: list[object] = [value for value in wanted.values() if value is not None]
         if before is not None:
             clauses.append("number < ?")
@@ -82,9 +82,11 @@ class RunQueries:
                 return found[0]
             raise RunNotFoundError("this project has no run yet", hint="Start one with `mlpipe-tui run`.")
         if text.isascii() and text.isdigit() and len(text) < 19:
-            rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE number = ?", (int(text),))
+            rows = self._db.query(f"SELECT {_RUN_COLUMNS}, removed FROM runs WHERE number = ?", (int(text),))
+            if rows and rows[0][-1]:
+                raise RunNotFoundError(f"run {text} was removed", hint="Bring it back with `mlpipe-tui gc --undo` within a day.")
             if rows:
-                return _run(rows[0])
+                return _run(rows[0][:-1])
         prefix = text.replace("-", "").lower()
         if prefix and len(prefix) >= 4 and all(character in "0123456789abcdef" for character in prefix):
             sql = f"SELECT {_RUN_COLUMNS} FROM runs WHERE id >= ? AND id < ? ORDER BY id LIMIT 3"

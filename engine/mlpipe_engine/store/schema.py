@@ -18,7 +18,7 @@ _FINAL = "('succeeded', 'failed', 'canceled', 'reused', 'skipped')"
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file behind `connection` to VERSION; all steps in one transaction. Prereq: the write lock is held."""
+    """Bring the file behind `connection` to VERSION. Prereq: the write lock is held and an exclusive transaction is open."""
     database = Database(connection, execute_plugins=False)
     migrations.apply(database)
     connection.execute(f"PRAGMA user_version={VERSION}")
@@ -134,6 +134,19 @@ def m005_sweeps_and_acceptances(db: Database) -> None:
             because TEXT NOT NULL, created_at TEXT NOT NULL, revoked_at TEXT, revoked_by TEXT) STRICT"""
     )
     db.execute("CREATE INDEX acceptances_by_fingerprint ON acceptances (fingerprint, id)")
+
+
+@migrations()
+def m004_upkeep(db: Database) -> None:
+    """Pins, runs that were removed, outputs that were collected, and what tells a copy of a project from the project."""
+    db.execute("ALTER TABLE runs ADD COLUMN removed TEXT NOT NULL DEFAULT ''")
+    db.execute("ALTER TABLE artifacts ADD COLUMN collected TEXT NOT NULL DEFAULT ''")
+    db.execute(
+        """CREATE TABLE pins (
+            run INTEGER NOT NULL REFERENCES runs(number) ON DELETE CASCADE, step TEXT NOT NULL, output TEXT NOT NULL,
+            created_at TEXT NOT NULL, PRIMARY KEY (run, step, output)) STRICT, WITHOUT ROWID"""
+    )
+    db.execute("CREATE TABLE project (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID")
 
 
 @migrations()

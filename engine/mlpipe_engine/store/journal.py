@@ -1,0 +1,172 @@
+"""A second record of every result beside state.db: one JSON line after each commit, so that a damaged database can be made anew.
+
+.mlpipe/journal/results.jsonl is only appended to, one write a line; texts that many lines share (specs, environments) are files
+below documents/. Not synced: it trails the database by what a power cut takes, never leads it. A journal that cannot be
+written does not stop a run; `doctor` tells what it lacks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import suppress
+from uuid import uuid4
+
+from mlpipe_engine.store.database import Database
+from mlpipe_engine.store.documents import unpack
+
+Line = dict[str, object]
+
+
+class Journal:
+    """Called from one thread at a time; several processes may append."""
+
+    def __init__(self, state_dir: str) -> None:
+        self.folder = os.path.join(state_dir, "journal")
+        self.path = os.path.join(self.folder, "results.jsonl")
+        self._fd = -1
+        self._documents: set[str] = set()
+
+    def append(self, line: Line) -> None:
+        """Prereq: what the line says is committed."""
+        with suppress(OSError):
+            if self._fd < 0:
+                self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)  # made by `begin` only
+            os.write(self._fd, json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n")
+
+    def keep_document(self, digest: str, text: str | None) -> None:
+        """Idempotent."""
+        if text is None or digest in self._documents:
+            return
+        self._documents.add(digest)
+        path = os.path.join(self.folder, "documents", digest)
+        with suppress(OSError):
+            if os.path.exists(path):
+                return
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            temporary = f"{path}.{uuid4().hex}"
+            with open(temporary, "w", encoding="ascii") as file:
+                file.write(text)
+            os.replace(temporary, path)
+
+    def document(self, digest: str) -> str | None:
+        with suppress(OSError, ValueError), open(os.path.join(self.folder, "documents", digest), encoding="ascii") as file:
+            return file.read()
+        return None
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def lines(self) -> Iterator[Line]:
+        """Whole lines in order; what a crash cut short is passed over."""
+        try:
+            file = open(self.path, "rb")  # noqa: SIM115  (closed below)
+        except OSError:
+            return
+        with file:
+            for raw in file:
+                with suppress(ValueError):
+                    line = json.loads(raw)
+                    if isinstance(line, dict) and isinstance(line.get("e"), str):
+                        yield line
+
+    def begin(self, database: Database) -> None:
+        """Make the journal where there is none yet, from what the database knows. Safe beside other runs that begin."""
+        if os.path.exists(self.path):
+            return
+        with database.write() as db:  # nobody commits meanwhile, so nothing is missed or told twice
+            if os.path.exists(self.path):
+                return
+            with suppress(OSError):
+                os.makedirs(self.folder, exist_ok=True)
+                temporary = f"{self.path}.{uuid4().hex}"
+                with open(temporary, "w", encoding="ascii") as file:
+                    for line in self._known(db):
+                        file.write(json.dumps(line, separators=(",", ":")) + "\n")
+                os.replace(temporary, self.path)
+
+    def _known(self, db: sqlite3.Connection) -> Iterator[Line]:
+        for row in db.execute(
+            "SELECT number, id, pipeline, experiment, created_at, parameters, tags, source, spec, state, finished_at, seconds, error, options"
+            " FROM runs WHERE parent IS NULL AND mirrors IS NULL AND removed = '' AND state <> 'queued' ORDER BY number"
+        ).fetchall():
+            yield run_line(db, self, row[0])
+            for step in db.execute(
+                "SELECT idx, result, reused_from FROM step_runs WHERE run = ? ORDER BY idx", (row[0],)
+            ).fetchall():
+                yield (
+                    result_line(db, self, step[1]) if step[1] is not None and step[2] is None else step_line(db, row[0], step[0])
+                )
+            yield end_line(db, row[0])
+        for row in db.execute("SELECT run, step, output, created_at FROM pins").fetchall():
+            yield {"e": "pin", "run": row[0], "step": row[1], "output": row[2], "time": row[3]}
+
+
+def _line(db: sqlite3.Connection, kind: str, sql: str, values: tuple[object, ...]) -> Line:
+    cursor = db.execute(sql, values)
+    names = [column[0] for column in cursor.description]
+    row = cursor.fetchone()
+    return {"e": kind, **(dict(zip(names, row)) if row else {})}
+
+
+def run_line(db: sqlite3.Connection, journal: Journal, number: int) -> Line:
+    line = _line(
+        db, "run", "SELECT number, id, pipeline, experiment, created_at, started_at, parameters, tags, source, spec, options, resumed_from,"
+        " mirrors FROM runs WHERE number = ?", (number,),
+    )  # fmt: skip
+    _keep(db, journal, "specs", line.get("spec"))
+    return line
+
+
+def end_line(db: sqlite3.Connection, number: int) -> Line:
+    return _line(
+        db, "end", "SELECT number, state, finished_at, seconds, error, properties, tags FROM runs WHERE number = ?", (number,)
+    )
+
+
+def result_line(db: sqlite3.Connection, journal: Journal, result: int) -> Line:
+    """Everything that reuse needs, and the row of the step."""
+    import zlib
+
+    line = _line(
+        db, "result", "SELECT res.*, s.idx, s.attempt, s.causes, s.queued_at, s.started_at, s.exit, s.cpu_seconds, s.peak_memory_bytes"
+        " FROM results res JOIN step_runs s ON s.run = res.run AND s.name = res.step WHERE res.id = ?", (result,),
+    )  # fmt: skip
+    if isinstance(line.get("reads"), bytes):
+        line["reads"] = zlib.decompress(line["reads"]).decode("ascii")  # type: ignore[arg-type]
+    line["manifest"] = _text(db, "documents", line.get("fingerprint"))
+    if isinstance(line["manifest"], str):
+        _keep(db, journal, "documents", _environment(line["manifest"]))
+    return line
+
+
+def step_line(db: sqlite3.Connection, run: int, index: int) -> Line:
+    """A step that made no result of its own: reused, failed, skipped, canceled. The result is named by run and step."""
+    return _line(
+        db, "step", "SELECT s.run, s.idx, s.name, s.pipeline, s.state, s.attempt, s.causes, s.manifest AS fingerprint, s.base_key,"
+        " s.snapshot, s.queued_at, s.started_at, s.finished_at, s.seconds, s.exit, s.error, s.outputs, res.run AS made_by_run,"
+        " res.step AS made_by_step FROM step_runs s LEFT JOIN results res ON res.id = s.result WHERE s.run = ? AND s.idx = ?", (run, index),
+    )  # fmt: skip
+
+
+def _environment(manifest: str) -> str | None:
+    """A stored manifest is (digest of the environment, the rest)."""
+    with suppress(ValueError, IndexError, TypeError, KeyError):
+        found = json.loads(manifest)
+        first = found["items"][0] if isinstance(found, dict) else found[0]
+        return first if isinstance(first, str) else None
+    return None
+
+
+def _keep(db: sqlite3.Connection, journal: Journal, table: str, digest: object) -> None:
+    if isinstance(digest, str) and digest and digest not in journal._documents:
+        journal.keep_document(digest, _text(db, table, digest))
+
+
+def _text(db: sqlite3.Connection, table: str, digest: object) -> str | None:
+    row = db.execute(f"SELECT body FROM {table} WHERE digest = ?", (digest,)).fetchone()
+    return unpack(row[0]) if row else None
