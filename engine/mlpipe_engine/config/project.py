@@ -25,6 +25,10 @@ class ComputeConfig:
     cpus: float | None = None
     memory_bytes: int | None = None
     python: str | None = None
+    audit: str = "python"
+    """What is noticed of undeclared reads: "python", "full" (strace) or "off"."""
+    isolation: str = "none"
+    """ "strict": undeclared reads are refused (Landlock)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +55,10 @@ class ProjectConfig:
 _SCHEMA: dict[str, dict[str, str]] = {
     "project": {"name": "text", "default_pipeline": "text"},
     "default": {"compute": "text", "python": "text"},
-    "compute.*": {"kind": "text", "cpus": "number", "memory": "size", "python": "text"},
+    "compute.*": {"kind": "text", "cpus": "number", "memory": "size", "python": "text", "audit": "choice", "isolation": "choice"},
 }
 """Table -> key -> what is expected."""
+_CHOICES = {"audit": ["python", "full", "off"], "isolation": ["none", "strict"]}
 
 
 def find_root(start: str | None = None) -> str:
@@ -86,6 +91,7 @@ def load_config(root: str) -> ProjectConfig:
         ComputeConfig(
             name=name, kind=table.get("kind", "process"), cpus=table.get("cpus"),
             memory_bytes=size_bytes(table["memory"]) if "memory" in table else None, python=table.get("python", python),
+            audit=table.get("audit", "python"), isolation=table.get("isolation", "none"),
         )
         for name, table in document.get("compute", {}).items()
     ]  # fmt: skip
@@ -205,6 +211,8 @@ def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str,
             isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0
         ):
             raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="a number greater than 0")
+        if wanted == "choice" and value not in _CHOICES[key]:
+            raise _unknown(value, _CHOICES[key], where, field)
         if wanted == "size":
             try:
                 size_bytes(value)

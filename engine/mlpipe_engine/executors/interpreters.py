@@ -12,11 +12,12 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from mlpipe_engine.errors import EnvironmentProblem, MlpipeError, nearest
+from mlpipe_engine.executors import packages
 from mlpipe_engine.hashing.files import hash_file
 from mlpipe_engine.hashing.scan import scan_tree
 from mlpipe_engine.hashing.stat_cache import StatCache
@@ -46,6 +47,8 @@ class EnvironmentDescription:
     """(name, digest with that of the folders it names) of .pth files: they change what can be imported."""
     loose_sources: bool = False
     """Modules can be imported from folders that people edit (editable installs, .pth folders)."""
+    packages: packages.Packages = field(default=packages.NO_PACKAGES, compare=False)
+    """Which distribution brought what; follows from the rest."""
 
 
 def find_interpreter(project_root: str, configured: str | None) -> Interpreter:
@@ -75,6 +78,7 @@ _QUESTION = """
 import json, platform, site, sys, sysconfig
 print(json.dumps({"version": platform.python_version(), "implementation": sys.implementation.name, "platform": sysconfig.get_platform(),
     "executable": sys.executable, "base": getattr(sys, "_base_executable", sys.executable), "prefix": sys.prefix,
+    "prefixes": [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix],
     "sites": [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]}))
 """
 
@@ -84,11 +88,12 @@ def describe_cached(
 ) -> tuple[EnvironmentDescription, str | None]:
     """What is installed. `cached`: the text kept from last time; the second value is what to keep now, None if nothing changed."""
     document: dict[str, Any] = json.loads(cached) if cached else {}
-    if not document or document["witness"] != _witness(document["watched"]):
+    if "packages" not in document or document["witness"] != _witness(document["watched"]):
         answer = _ask(interpreter)
         watched = _watched(interpreter, answer)
         document = {"answer": answer, "watched": watched, "witness": _witness(watched)}
         document["installed"] = _installed(answer["sites"])
+        document["packages"] = packages.describe(answer, document["installed"])
         fresh: str | None = json.dumps(document)
     else:
         fresh = None
@@ -208,6 +213,7 @@ def _description(document: dict[str, Any], project_root: str, stats: StatCache) 
     )
     installed = document["installed"]
     return EnvironmentDescription(
+        packages=packages.read(document),
         loose_sources=any(folders and not (not name and _is_our_path_file(version)) for name, version, _, folders in installed),
         version=f"{answer['version']} {answer['platform']}",
         implementation=answer["implementation"],

@@ -115,3 +115,10 @@ def m001_runs_results_and_metrics(db: Database) -> None:
                 WHEN OLD.state IN {_FINAL} AND NEW.state <> OLD.state
                 BEGIN SELECT RAISE(ABORT, 'a final state never changes'); END"""
         )
+
+
+@migrations()
+def m002_undeclared(db: Database) -> None:
+    """What a result used without having declared it: files with signatures, and names with the distributions that provide them."""
+    for column in ("undeclared BLOB", "modules BLOB", "audit TEXT NOT NULL DEFAULT ''"):
+        db.execute(f"ALTER TABLE results ADD COLUMN {column}")
