@@ -79,7 +79,7 @@ def test_a_newer_store_is_refused_and_left_alone(tmp_path: Path, database: Datab
         db.execute("PRAGMA user_version=99")
     database.close()
     before = (tmp_path / ".mlpipe/state.db").read_bytes()
-    with pytest.raises(StoreTooNewError, match="schema version 99; this mlpipe-tui knows versions up to 1"):
+    with pytest.raises(StoreTooNewError, match=f"schema version 99; this mlpipe-tui knows versions up to {VERSION}"):
         Database.open(str(tmp_path / ".mlpipe"), create=True)
     assert (tmp_path / ".mlpipe/state.db").read_bytes() == before
 

@@ -29,7 +29,7 @@ def say_undeclared(engine: Engine, record: RunRecord) -> None:
 
 def _paths(used: Undeclared) -> list[str]:
     """Of what was really there; what was only looked for is left to `why`."""
-    return [path for path, sign in used.files if sign != "absent" and not sign.startswith("ignored")]
+    return [path for path, sign in used.files if sign not in ("absent", "refused") and not sign.startswith("ignored")]
 
 
 def undeclared_lines(used: Undeclared) -> list[str]:

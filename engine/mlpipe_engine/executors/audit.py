@@ -122,6 +122,8 @@ def judge(scope: Scope, stats: StatCache) -> tuple[Undeclared, str]:
     noted = records(scope)
     if noted is None:
         return Undeclared(audit="not audited: its reads could not be recorded"), "what it read could not be recorded"
+    if not noted and not scope.python and scope.level != "full":
+        return Undeclared(audit=scope.level), ""
     seen = sort(scope, noted)
     if scope.level == "full":
         from mlpipe_engine.executors.tracing import traced
@@ -190,10 +192,20 @@ def _opened(scope: Scope, seen: Seen, path: str, sign: str, made: set[str]) -> N
         seen.missing.setdefault(os.path.relpath(path, f"{scope.step_dir}/code"))
         return
     component = _component(scope, path)
+    source = _source_of(path)
+    if source != path:
+        path, sign = source, ""
     if component:
         seen.components.setdefault(component)
     elif not _is_known(scope, path) and not _inside(path, made) and not seen.files.get(path):
         seen.files[path] = sign
+
+
+def _source_of(path: str) -> str:
+    """Bytecode counts by its source: Python compares the two before it takes it."""
+    folder, cache, name = path.rpartition("/__pycache__/")
+    source = f"{folder}/{name.partition('.')[0]}.py" if cache else ""
+    return source if source and ".pyc" in name and os.path.exists(source) else path
 
 
 def _component(scope: Scope, path: str) -> str:
@@ -202,7 +214,7 @@ def _component(scope: Scope, path: str) -> str:
             parts = path[len(site) + 1 :].split("/")
             if parts[0] == "__pycache__" and len(parts) > 1:
                 return f"{site}/{parts[1].partition('.')[0]}.py"
-            return f"{site}/{parts[0]}"
+            return f"{site}/{parts[0]}" if not parts[0].endswith(".pth") else ""
     return ""
 
 
@@ -216,7 +228,7 @@ def _inside(path: str, folders: set[str]) -> bool:
 
 
 def _is_known(scope: Scope, path: str) -> bool:
-    folders = (scope.step_dir, *scope.inputs, *scope.known, *scope.packages.prefixes)
+    folders = (scope.step_dir, *scope.inputs, *scope.known, *scope.packages.prefixes, *scope.packages.sites)
     return is_system(path) or any(path == folder or path.startswith(folder + "/") for folder in folders)
 
 
@@ -251,7 +263,7 @@ def _hashed(scope: Scope, seen: Seen, stats: StatCache) -> tuple[dict[str, str],
     for path in seen.folders:
         if path in files:
             continue
-        now = signature(path, "", stats)
+        now = signature(path, "refused" if scope.strict else "", stats)
         if _listing_changed(path, start) and not any(os.path.dirname(own) == path for own in seen.own):
             problems.append(f"the undeclared folder {path} changed while it ran")
         elif now.startswith("unreadable"):

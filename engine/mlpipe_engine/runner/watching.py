@@ -58,7 +58,7 @@ def scope_of(
         return None
     return audit.Scope(
         root=root, step_dir=os.path.realpath(layout.step_dir), inputs=lent(layout), packages=environment.packages,
-        known=(*known, *environment.packages.loose), versions=versions(environment), python=step.kind == "python",
+        known=(*known, *environment.packages.loose), versions=versions(environment) if step.kind == "python" else {}, python=step.kind == "python",
         level=compute.audit, source=source, strict=compute.isolation == "strict",
     )  # fmt: skip
 
