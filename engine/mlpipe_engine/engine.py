@@ -27,6 +27,7 @@ from mlpipe_engine.errors import (
     nearest,
 )  # fmt: skip
 from mlpipe_engine.model.events import Event
+from mlpipe_engine.model.plan import NOTHING_UNDECLARED, Undeclared
 from mlpipe_engine.model.records import Acceptance, MetricRecord, RunRecord, StepRecord, Sweep
 from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import FINAL, GOOD, State
@@ -826,10 +827,16 @@ class Engine:
         record = self._runs().step(run, step)
         queries = results.ResultQueries(self._reading())
         compared = queries.get(record.compared_with) if record.compared_with is not None else None
+        used = queries.get(record.result_id) if record.result_id is not None else None
         return Explanation(
             run=run, step=record, causes=record.causes, compared_with=compared, changed_but_unread=record.unread,
-            manifest=self.manifest(run_id, step),
+            manifest=self.manifest(run_id, step), undeclared=used.undeclared if used else NOTHING_UNDECLARED,
         )  # fmt: skip
+
+    def undeclared(self, run_id: str) -> dict[str, Undeclared]:
+        """Step -> what it used without having declared it, of the steps that a run executed."""
+        made = results.ResultQueries(self._reading()).made_by(self._runs().get(run_id).number)
+        return {result.step: result.undeclared for result in made if result.undeclared.files}
 
     def manifest(self, run_id: str, step: str) -> Manifest | None:
         from mlpipe_engine.store.documents import read_manifest

@@ -383,7 +383,10 @@ def test_two_environments_differ(world: World) -> None:
     """A distribution that is installed, upgraded or removed shows with its versions."""
     site = bare_environment(world)
     venv = world.root.parent / "venv"
-    world.write("src/main.py", "import sys\nopen(sys.argv[1], 'w').write(sys.prefix)\n")
+    world.write(
+        "src/main.py",
+        "import sys\ntry:\n    import thing\nexcept ImportError:\n    pass\nopen(sys.argv[1], 'w').write(sys.prefix)\n",
+    )
     world.define(
         'a = PipelineData("a")\np = Pipeline(ws, [PythonScriptStep("main.py", name="s", arguments=[a], outputs=[a], source_directory="src")])'
     )
@@ -396,6 +399,7 @@ def test_two_environments_differ(world: World) -> None:
         info = site / f"thing-{version}.dist-info"
         info.mkdir()
         (info / "RECORD").write_text(f"thing.py,sha256={version},1\n")
+        (site / "thing.py").write_text("")
 
     install("1.0")
     assert world.run().why("s") == "thing nothing -> 1.0"

@@ -14,7 +14,7 @@ from mlpipe_engine.model.spec import PipelineSpec, StepSpec, SubmitOptions, Text
 from mlpipe_engine.model.states import State
 from mlpipe_engine.store import runs
 from mlpipe_engine.store.artifacts import ArtifactStore
-from mlpipe_engine.store.database import Database
+from mlpipe_engine.store.database import VERSION, Database
 from worlds import World
 
 SPEC = PipelineSpec(name="p", steps=(StepSpec(name="s", kind="command", command=((Text("true"),),)),))
@@ -79,7 +79,7 @@ def test_a_newer_store_is_refused_and_left_alone(tmp_path: Path, database: Datab
         db.execute("PRAGMA user_version=99")
     database.close()
     before = (tmp_path / ".mlpipe/state.db").read_bytes()
-    with pytest.raises(StoreTooNewError, match="schema version 99; this mlpipe-tui knows versions up to \\d+"):
+    with pytest.raises(StoreTooNewError, match=f"schema version 99; this mlpipe-tui knows versions up to {VERSION}"):
         Database.open(str(tmp_path / ".mlpipe"), create=True)
     assert (tmp_path / ".mlpipe/state.db").read_bytes() == before
 
@@ -135,7 +135,7 @@ def test_a_read_only_project_can_be_looked_at(world: World) -> None:
 
 WRITER = """
 import sys
-from mlpipe_engine.store.database import Database
+from mlpipe_engine.store.database import VERSION, Database
 from mlpipe_engine.store.results import put_cached
 database = Database.open(sys.argv[1], create=True)
 for number in range(40):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mlpipe_engine.cli.output import cause_document, print_json, run_document, seconds, step_document, width
 from mlpipe_engine.cli.parse import Arguments
 from mlpipe_engine.cli.render import RunView, Screen
+from mlpipe_engine.cli.undeclared import say_undeclared
 from mlpipe_engine.engine import Engine
 from mlpipe_engine.errors import ParameterError, RunNotFoundError, UsageError, nearest
 from mlpipe_engine.model import wire
@@ -143,6 +144,7 @@ def _plain(engine: Engine, arguments: Arguments, drive: Callable[[Callable[[Even
     screen.live = False
     record = drive(lambda event: screen.event(view, event))
     _say_warnings(engine, arguments)
+    say_undeclared(engine, record)
     _after_failure(engine, record, view)
     return _exit_code(record)
 
@@ -174,6 +176,7 @@ def _watch(engine: Engine, run_id: str) -> int:
     if engine.is_interrupted(record):
         screen.say(f"run {record.number} was interrupted: its runner is gone. Go on with `mlpipe-tui resume {record.number}`.")
         return 1
+    say_undeclared(engine, record)
     _after_failure(engine, record, view)
     return _exit_code(record)
 

@@ -17,6 +17,7 @@ from mlpipe_engine.cli.output import (
 )  # fmt: skip
 from mlpipe_engine.cli.parse import Arguments
 from mlpipe_engine.cli.sweep import comparison_document, folded, headline, print_comparison
+from mlpipe_engine.cli.undeclared import undeclared_document, undeclared_lines
 from mlpipe_engine.engine import Engine
 from mlpipe_engine.errors import UsageError
 from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord
@@ -174,7 +175,8 @@ def why(arguments: Arguments) -> int:
     entries = answer.manifest.entries if answer.manifest and arguments.flag("manifest") else ()
     if arguments.flag("json"):
         print_json(
-            "why", run=run.number, step=step_document(step), compared_with=answer.compared_with.run_number if answer.compared_with else None,
+            "why", run=run.number, step=step_document(step), undeclared=undeclared_document(answer.undeclared),
+            compared_with=answer.compared_with.run_number if answer.compared_with else None,
             manifest=[{"section": entry.section.value, "name": entry.name, "value": _plain(entry.value)} for entry in entries],
         )  # fmt: skip
         return 0
@@ -201,6 +203,8 @@ def why(arguments: Arguments) -> int:
         print("changed, and accepted as it is:" if kept else "changed since, but never read by it:")
         for cause in unread:
             print(f"  {clean(str(cause))}")
+    for line in undeclared_lines(answer.undeclared):
+        print(line)
     for entry in entries:
         print(f"  {entry.section.value:<12} {clean(entry.name)} = {clean(json.dumps(_plain(entry.value)))}")
     return 0

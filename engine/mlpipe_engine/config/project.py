@@ -25,6 +25,10 @@ class ComputeConfig:
     cpus: float | None = None
     memory_bytes: int | None = None
     python: str | None = None
+    audit: str = "python"
+    """What is noticed of undeclared reads: "python", "full" (strace) or "off"."""
+    isolation: str = "none"
+    """ "strict": undeclared reads are refused (Landlock)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +81,10 @@ _SCHEMA: dict[str, dict[str, str]] = {
     "default": {"compute": "text", "python": "text"},
     "environments": {"find_links": "texts", "no_index": "flag"},
     "store": {"quota": "quota", "network": "switch", "max_log": "size"},
-    "compute.*": {"kind": "text", "cpus": "number", "memory": "size", "python": "text"},
+    "compute.*": {"kind": "text", "cpus": "number", "memory": "size", "python": "text", "audit": "choice", "isolation": "choice"},
 }
 """Table -> key -> what is expected."""
+_CHOICES = {"audit": ["python", "full", "off"], "isolation": ["none", "strict"]}
 
 
 def find_root(start: str | None = None) -> str:
@@ -113,6 +118,7 @@ def load_config(root: str) -> ProjectConfig:
         ComputeConfig(
             name=name, kind=table.get("kind", "process"), cpus=table.get("cpus"),
             memory_bytes=size_bytes(table["memory"]) if "memory" in table else None, python=table.get("python"),
+            audit=table.get("audit", "python"), isolation=table.get("isolation", "none"),
         )
         for name, table in document.get("compute", {}).items()
     ]  # fmt: skip
@@ -274,6 +280,8 @@ def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str,
                     field=field,
                     expected='a size such as "20 GB", a share such as "20%", or "off"',
                 ) from None
+        if wanted == "choice" and value not in _CHOICES[key]:
+            raise _unknown(value, _CHOICES[key], where, field)
         if wanted == "size":
             try:
                 size_bytes(value)

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from mlpipe_engine.errors import EnvironmentProblem, MlpipeError, nearest
-from mlpipe_engine.executors import code_roots, installed
+from mlpipe_engine.executors import code_roots, installed, packages
 from mlpipe_engine.hashing.files import hash_bytes, hash_file
 from mlpipe_engine.hashing.stat_cache import StatCache
 from mlpipe_engine.model.manifest import ManifestEntry, Section
@@ -50,6 +50,8 @@ class EnvironmentDescription:
     """Editable installs and .pth folders that are staged as code; they count in the snapshot, not here."""
     whole: tuple[CodeRoot, ...] = field(default=(), compare=False)
     """Those that cannot be staged, so that all of them counts here."""
+    packages: packages.Packages = field(default=packages.NO_PACKAGES, compare=False)
+    """Which distribution brought what; follows from the rest."""
 
     @property
     def loose_sources(self) -> bool:
@@ -62,6 +64,7 @@ import json, platform, site, sys, sysconfig
 implementation = getattr(getattr(sys, "implementation", None), "name", "cpython")
 print(json.dumps({"version": platform.python_version(), "implementation": implementation, "platform": sysconfig.get_platform(),
     "executable": sys.executable, "base": getattr(sys, "_base_executable", sys.executable), "prefix": sys.prefix,
+    "prefixes": [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix],
     "sites": [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]}))
 """
 
@@ -73,13 +76,14 @@ def describe_cached(
     document: dict[str, Any] = json.loads(cached) if cached else {}
     for path in document.get("watched", ()):
         stats.follow(path)
-    if not document or document["witness"] != _witness(document["watched"]):
+    if "packages" not in document or document["witness"] != _witness(document["watched"]):
         answer = _ask(interpreter)
         watched = _watched(interpreter, answer)
         for path in watched:
             stats.follow(path)
         document = {"answer": answer, "watched": watched, "witness": _witness(watched)}
         document |= _installed(answer["sites"]) | {"conda": installed.conda_packages(answer["prefix"])}
+        document["packages"] = packages.describe(answer)
         fresh: str | None = json.dumps(document)
     else:
         fresh = None
@@ -241,6 +245,7 @@ def _description(document: dict[str, Any], project_root: str, stats: StatCache) 
         for name, version, digest, folder in document["distributions"]
     )
     return EnvironmentDescription(
+        packages=packages.read(document, tuple(root.path for root in loose.whole)),
         version=f"{answer['version']} {answer['platform']}",
         implementation=answer["implementation"],
         executable=_file_digest(os.path.realpath(answer["executable"]), stats),

@@ -52,12 +52,24 @@ class Manifest:
     def base_key(self) -> str:
         return fingerprint("base", self._identity(tuple(entry for entry in self.entries if entry.section is not Section.CODE)))
 
+    @cached_property
+    def loose_key(self) -> str:
+        """The base key of a Python step without the distributions: of results that know which ones they used. "" for other steps."""
+        if not any(entry.name == "kind" and entry.value == "python" for entry in self.entries if entry.section is Section.STEP):
+            return ""
+        kept = [e for e in self.entries if e.section is not Section.CODE]
+        return fingerprint("loose", self._identity(tuple(e for e in kept if not is_distribution(e))))
+
     @staticmethod
     def _identity(entries: tuple[ManifestEntry, ...]) -> Value:
         """The environment goes in as its own digest: it is the bulk of a manifest, and the same for most steps."""
         environment = tuple(entry for entry in entries if entry.section is Section.ENVIRONMENT)
         rest = [[entry.section.value, entry.name, entry.value] for entry in entries if entry.section is not Section.ENVIRONMENT]
         return [_environment_digest(environment), *rest]
+
+
+def is_distribution(entry: ManifestEntry) -> bool:
+    return entry.section is Section.ENVIRONMENT and entry.name.startswith("distribution ")
 
 
 @lru_cache(maxsize=64)

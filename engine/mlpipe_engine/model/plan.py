@@ -37,6 +37,21 @@ class Cause:
         return text
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undeclared:
+    """What a step used beside its inputs and its code, as far as its audit saw it."""
+
+    files: tuple[tuple[str, str], ...] = ()
+    """(path, signature); below the project relative to it. A signature that begins with "ignored" is a note, and never compared."""
+    modules: tuple[tuple[str, str], ...] | None = None
+    """(name, distributions that provide it); None: not known, so every installed distribution counts."""
+    audit: str = ""
+    """"python", "full"; "" when nothing was watched, else why it could not be: "not audited: ..."."""
+
+
+NOTHING_UNDECLARED = Undeclared()
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """A finished step execution that may be reused."""
@@ -56,6 +71,7 @@ class Result:
     """(output name, artifact digest); an allowed missing output is ""."""
     seconds: float
     finished_at: str
+    undeclared: Undeclared = NOTHING_UNDECLARED
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mlpipe_engine.model.manifest import Manifest
-from mlpipe_engine.model.plan import Cause, Result, StepPlan
+from mlpipe_engine.model.plan import NOTHING_UNDECLARED, Cause, Result, StepPlan, Undeclared
 from mlpipe_engine.model.records import RunRecord, StepRecord
 
 
@@ -37,6 +37,8 @@ class Explanation:
     compared_with: Result | None = None
     changed_but_unread: tuple[Cause, ...] = ()
     manifest: Manifest | None = None
+    undeclared: Undeclared = NOTHING_UNDECLARED
+    """What the execution behind it used without having declared it."""
 
 
 @dataclass(frozen=True, slots=True)

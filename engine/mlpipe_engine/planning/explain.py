@@ -77,6 +77,18 @@ def _cause(
             return Cause(kind=section.value, subject=name, before=_shown(before), after=_shown(after))
 
 
+def undeclared_cause(path: str, then: str, now: str) -> Cause:
+    """A file or folder the step used without declaring it is not what it was."""
+    what = "folder" if "folder" in (then.partition(" ")[0], now.partition(" ")[0]) else "file"
+    if now == "absent":
+        detail = "is gone"
+    elif then == "absent":
+        detail = "appeared"
+    else:
+        detail = "has other names in it" if what == "folder" else "changed"
+    return Cause(kind="undeclared", subject=f"undeclared {what} {path}", detail=detail)
+
+
 def _environment_cause(name: str, before: Value, after: Value) -> Cause:
     """Distributions are ("distribution NAME", [version, digest]); the rest are plain values or digests."""
     kind, _, subject = name.partition(" ")

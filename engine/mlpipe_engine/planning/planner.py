@@ -6,7 +6,7 @@ have differed in anything the execution used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlpipe_engine.model.manifest import Manifest
@@ -14,7 +14,20 @@ from mlpipe_engine.model.plan import Cause, Execute, Result, Reuse
 from mlpipe_engine.model.records import Acceptance
 from mlpipe_engine.model.spec import StepSpec
 from mlpipe_engine.model.trees import Tree
-from mlpipe_engine.planning.explain import LineCounts, code_causes, manifest_causes, no_line_counts
+from mlpipe_engine.planning.explain import LineCounts, code_causes, manifest_causes, no_line_counts, undeclared_cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """How things nobody declared are now; looked up by the caller, each time anew."""
+
+    file: Callable[[str, str], str]
+    """(path, signature of then) -> signature now."""
+    providers: Callable[[str], str]
+    """Name -> the distributions that provide it now."""
+
+
+EMPTY_SURROUNDINGS = Surroundings(file=lambda path, then: "", providers=lambda name: "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +67,7 @@ def decide(
     upstream: Mapping[str, tuple[str, str]] | None = None,
     trees: Mapping[str, Tree] | None = None,
     counts: LineCounts = no_line_counts,
+    around: Surroundings = EMPTY_SURROUNDINGS,
 ) -> Reuse | Execute:
     """`trees`: code trees of earlier results by digest, as far as they are still known; only used to explain."""
     previous = lookup.previous.result if lookup.previous else None
@@ -62,26 +76,51 @@ def decide(
     if not step.allow_reuse:
         return Execute((Cause(kind="disabled", subject="allow_reuse is off for this step"),), previous)
     for result in lookup.candidates:
-        if matches(result, code, step):
+        if matches(result, code, step, around):
             return Reuse(result, _unread(result, code, trees if trees is not None else {}, counts, step))
     if lookup.accepted is not None:
         return Reuse(lookup.accepted[1], accepted_note(lookup.accepted[0]))
     for result in lookup.lost:
-        if matches(result, code, step) and result.id in lookup.collected:
+        if matches(result, code, step, around) and result.id in lookup.collected:
             subject = f"the result of run {result.run_number} was collected to save space"
             return Execute((Cause(kind="collected", subject=subject),), result)
-        if matches(result, code, step):
+        if matches(result, code, step, around):
             subject = f"the result of run {result.run_number} is gone or damaged"
             return Execute((Cause(kind="lost", subject=subject),), result)
     return Execute(
         _because(
-            step, manifest, code, lookup, upstream if upstream is not None else {}, trees if trees is not None else {}, counts
+            step,
+            manifest,
+            code,
+            lookup,
+            upstream if upstream is not None else {},
+            trees if trees is not None else {},
+            counts,
+            around,
         ),
         previous,
     )
 
 
-def matches(result: Result, code: Tree | None, step: StepSpec) -> bool:
+def matches(result: Result, code: Tree | None, step: StepSpec, around: Surroundings = EMPTY_SURROUNDINGS) -> bool:
+    """Whether a result with the same base key was made from the same code and, beside it, used only what is still the same."""
+    return _same_code(result, code, step) and not any(True for _ in undeclared_changes(result, around))
+
+
+def undeclared_changes(result: Result, around: Surroundings) -> Iterator[tuple[str, str, str]]:
+    """(name, then, now) of undeclared files, and of names whose distributions are others now."""
+    for path, then in result.undeclared.files:
+        if not then.startswith("ignored"):
+            now = around.file(path, then)
+            if now != then:
+                yield path, then, now
+    for name, then in result.undeclared.modules or ():
+        now = around.providers(name)
+        if now != then:
+            yield name, then, now
+
+
+def _same_code(result: Result, code: Tree | None, step: StepSpec) -> bool:
     """Whether a result with the same base key was made by code that is the same in all that it used.
 
     Names, kinds, exec bits and link targets of all files always count; bytes count where the step read them, or
@@ -120,17 +159,35 @@ def _because(
     upstream: Mapping[str, tuple[str, str]],
     trees: Mapping[str, Tree],
     counts: LineCounts,
+    around: Surroundings,
 ) -> tuple[Cause, ...]:
     previous = lookup.previous
     if previous is None or previous.manifest is None:
         return (Cause(kind="new", subject="new step: it never ran here"),)
     causes = list(manifest_causes(previous.manifest, manifest, step, upstream))
     causes.extend(_code_because(step, code, previous, trees, counts))
+    if previous.result is not None:
+        causes = _without_unused(causes, previous.result, around)
+        causes.extend(undeclared_cause(path, then, now) for path, then, now in _changed_files(previous.result, around))
     if previous.result is None:
         causes.insert(0, Cause(kind="failed", subject=f"no result yet: run {previous.run_number} {previous.outcome}"))
     if not causes:
         causes.append(_why_else(previous))
     return tuple(causes)
+
+
+def _changed_files(result: Result, around: Surroundings) -> list[tuple[str, str, str]]:
+    names = {path for path, _ in result.undeclared.files}
+    return [change for change in undeclared_changes(result, around) if change[0] in names]
+
+
+def _without_unused(causes: list[Cause], result: Result, around: Surroundings) -> list[Cause]:
+    """Distributions the step never asked for did not make it run."""
+    if result.undeclared.modules is None:
+        return causes
+    texts = [text for name, then in result.undeclared.modules for text in (then, around.providers(name))]
+    used = {part.strip().partition(" ")[0] for text in texts for part in text.split(";")}
+    return [cause for cause in causes if cause.kind != "distribution" or cause.subject in used]
 
 
 def _code_because(

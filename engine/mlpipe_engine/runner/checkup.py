@@ -43,6 +43,7 @@ def examine(patient: Patient) -> tuple[Finding, ...]:
         Finding("ok", f"project {patient.config.name} at {patient.root}"),
         Finding("ok", f"Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}"),
         *check_interpreters(patient.root, patient.config),
+        *_confinement(patient),
         *_definitions(patient),
         _space(patient),
     ]
@@ -57,6 +58,21 @@ def examine(patient: Patient) -> tuple[Finding, ...]:
         *_interrupted(patient),
     ]
     return tuple(findings)
+
+
+def _confinement(patient: Patient) -> list[Finding]:
+    """Whether every compute target can do what it is asked for, and what this machine could do."""
+    from mlpipe_engine.executors.landlock import describe
+    from mlpipe_engine.runner.watching import check
+
+    found = []
+    for compute in patient.config.computes:
+        try:
+            check(compute)
+        except MlpipeError as error:
+            found.append(Finding("error", f"compute target {compute.name}: {error}", error.hint))
+    strace = "installed" if shutil.which("strace") else "not installed"
+    return [*found, Finding("ok", f'for isolation = "strict": {describe()}; for audit = "full": strace is {strace}')]
 
 
 def _definitions(patient: Patient) -> list[Finding]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import MlpipeError
 from mlpipe_engine.executors.staging import Layout
+from mlpipe_engine.model.plan import NOTHING_UNDECLARED, Undeclared
 from mlpipe_engine.model.records import ArtifactRecord
 from mlpipe_engine.model.spec import StepSpec
 from mlpipe_engine.model.trees import Tree
@@ -35,6 +36,7 @@ class Collected:
     """Not empty: the step failed after all."""
     damaged: tuple[str, ...] = ()
     """Artifacts the step changed although they were only lent."""
+    undeclared: Undeclared = NOTHING_UNDECLARED
     not_reusable: str = ""
     """The step is fine, but its result may not serve again: why."""
 
@@ -58,6 +60,7 @@ def collect(
     borrowed: list[Borrowed],
     artifacts: ArtifactStore,
     snapshots: SourceSnapshots,
+    audited: Callable[[], tuple[Undeclared, str]],
 ) -> Collected:
     """Never raises for what a step did; its `error` says it. FilesystemError (the machine's trouble) passes."""
     damaged = tuple(item.digest for item in borrowed if item.signature and artifacts.lent_changed(item.digest, item.signature))
@@ -71,6 +74,7 @@ def collect(
             error=f"declared {plural} {', '.join(missing)} missing: the step exited 0 without writing {'them' if len(missing) > 1 else 'it'}"
         )
     reads = _reads(step, code, layout, snapshots)
+    undeclared, unhashed = audited()
     outputs: list[tuple[str, str]] = []
     records: list[tuple[ArtifactRecord, str]] = []
     for item in step.outputs:
@@ -94,7 +98,8 @@ def collect(
         outputs=tuple(outputs),
         artifacts=tuple(records),
         reads=reads,
-        not_reusable=f"input {', '.join(moved)} changed while the step ran" if moved else "",
+        undeclared=undeclared,
+        not_reusable=f"input {', '.join(moved)} changed while the step ran" if moved else unhashed,
     )
 
 

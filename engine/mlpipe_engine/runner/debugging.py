@@ -175,7 +175,7 @@ def lay_out(
     plan = StepPlan(step=step.name, decision=Execute((Cause(kind="debug", subject="laid out by hand"),)), code=code)
     try:
         layout, borrowed = parts.stage(wanted.run, step, plan, 1)
-        task = parts.task(wanted.run, step, layout, 1)
+        task, _ = parts.task(wanted.run, step, layout, 1)
         task = replace(task, environment=tuple(item for item in task.environment if item[0] not in _OURS))
         staging.write_command_file(task)
     except BaseException:

@@ -21,7 +21,7 @@ from mlpipe_engine.model.spec import (
 )  # fmt: skip
 from mlpipe_engine.model.trees import Tree
 from mlpipe_engine.planning.fingerprint import step_manifest
-from mlpipe_engine.planning.planner import Lookup, Previous, decide
+from mlpipe_engine.planning.planner import Lookup, Previous, Surroundings, decide
 from mlpipe_engine.runner.resolve import Resolver, platform_tag
 from mlpipe_engine.store.acceptances import AcceptanceQueries
 from mlpipe_engine.store.documents import read_manifest
@@ -201,8 +201,9 @@ class Decisions:
             if isinstance(item.source, StepOutputSource) and item.source.step in self._changed
         }
         decision = decide(
-            step, manifest, code, lookup, forced=forced, upstream=upstream, trees=self._trees, counts=self.line_counts
-        )
+            step, manifest, code, lookup, forced=forced, upstream=upstream, trees=self._trees, counts=self.line_counts,
+            around=self._around(step),
+        )  # fmt: skip
         return StepPlan(step=step.name, decision=decision, manifest=manifest, code=code, expected_seconds=expected)
 
     def again(self, step: StepSpec, plan: StepPlan) -> Result | None:
@@ -211,10 +212,14 @@ class Decisions:
 
         if self.options.force or step.name in self.options.force_steps or not step.allow_reuse or plan.manifest is None:
             return None
-        for result in self._results.by_base_key(plan.manifest.base_key) if self._results else ():
-            if matches(result, plan.code, step) and self._whole(result):
+        keys = plan.manifest.base_key, plan.manifest.loose_key
+        for result in self._results.by_base_key(*keys) if self._results else ():
+            if matches(result, plan.code, step, self._around(step)) and self._whole(result):
                 return result
         return None
+
+    def _around(self, step: StepSpec) -> Surroundings:
+        return self.resolver.surroundings(step, self.compute_of(step))
 
     def undecided(self, step: StepSpec, waiting_on: tuple[str, ...]) -> StepPlan:
         """Forced steps and steps that never reuse are decided even before their inputs are known."""
@@ -244,8 +249,9 @@ class Decisions:
         if step.allow_reuse and not forced:
             from mlpipe_engine.planning.planner import matches
 
-            for result in self._results.by_base_key(manifest.base_key):
-                if not matches(result, code, step):
+            around = self._around(step)
+            for result in self._results.by_base_key(manifest.base_key, manifest.loose_key):
+                if not matches(result, code, step, around):
                     continue
                 if self._whole(result):
                     return Lookup(candidates=(result,))

@@ -25,6 +25,7 @@ from mlpipe_engine.planning.scheduler import Scheduler
 from mlpipe_engine.runner.collect import INLINE_BYTES, Borrowed, Collected, collect, total_size
 from mlpipe_engine.runner.follow import Follower
 from mlpipe_engine.runner.record import StepRows, utc_now
+from mlpipe_engine.runner.watching import Watch
 from mlpipe_engine.store.locks import owner_of, try_lock, unlock
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class _Attempt:
     borrowed: list[Borrowed] = field(default_factory=list)
     started: float = 0.0
     follower: Follower | None = None
+    watch: Watch | None = None
     told_waiting: str = ""
 
 
@@ -261,7 +263,7 @@ class Run:
         attempt.number += 1
         try:
             attempt.layout, attempt.borrowed = self._parts.stage(self.run, step, attempt.plan, attempt.number)
-            attempt.task = self._parts.task(self.run, step, attempt.layout, attempt.number)
+            attempt.task, attempt.watch = self._parts.task(self.run, step, attempt.layout, attempt.number)
             attempt.started = time.monotonic()
             self._parts.executor.start(attempt.task)
         except FilesystemError as error:
@@ -298,14 +300,17 @@ class Run:
         if self._canceled or finished.canceled:
             self._end(attempt, finished, State.CANCELED, "canceled")
         elif not succeeded(finished.exit):
-            self._failed_attempt(attempt, finished, str(finished.exit))
+            note = attempt.watch.failure_note() if attempt.watch else ""
+            self._failed_attempt(attempt, finished, f"{finished.exit}{note}")
         else:
             self._collect(attempt, finished)
 
     def _collect(self, attempt: _Attempt, finished: Finished) -> None:
-        assert attempt.layout is not None
+        assert attempt.layout is not None and attempt.watch is not None
         parts = self._parts
-        arguments = (attempt.step, attempt.layout, attempt.plan.code, attempt.borrowed, parts.artifacts, parts.snapshots)
+        arguments = (
+            attempt.step, attempt.layout, attempt.plan.code, attempt.borrowed, parts.artifacts, parts.snapshots, attempt.watch.judge,
+        )  # fmt: skip
         if total_size(attempt.step, attempt.layout) <= INLINE_BYTES:
             self._collected(attempt, finished, collect(*arguments))
             return
@@ -378,6 +383,7 @@ class Run:
             run_id=self.run.id, number=self.run.number, state=state, time=utc_now(), seconds=seconds,
             saved_seconds=self._saved_seconds, error=self._error, **self._counts,
         )  # fmt: skip
+        self._parts.keep_digests()
         self._rows.run_finished(finished)
         self._parts.recorder.flush()
         self._emit()

@@ -22,13 +22,16 @@ from mlpipe_engine.model.plan import Result, StepPlan
 from mlpipe_engine.model.records import RunRecord
 from mlpipe_engine.model.spec import Json, PathSource, PipelineSpec, StepOutputSource, StepSpec, SubmitOptions
 from mlpipe_engine.ports import Executor
+from mlpipe_engine.runner import watching
 from mlpipe_engine.runner.collect import Borrowed
 from mlpipe_engine.runner.decisions import Decisions
+from mlpipe_engine.runner.watching import Watch
 from mlpipe_engine.store import results
 from mlpipe_engine.store.journal import Journal
 from mlpipe_engine.store.recorder import Recorder
 
 if TYPE_CHECKING:
+    from mlpipe_engine.executors.interpreters import EnvironmentDescription
     from mlpipe_engine.executors.leases import Leases
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
@@ -146,7 +149,8 @@ class RunParts:
         except MlpipeError:
             return True
 
-    def task(self, run: RunRecord, step: StepSpec, layout: staging.Layout, attempt: int) -> StepTask:
+    def task(self, run: RunRecord, step: StepSpec, layout: staging.Layout, attempt: int) -> tuple[StepTask, Watch]:
+        """Raises FilesystemError, EnvironmentProblem."""
         from mlpipe_engine.executors import interpreters
 
         attempt_id = uuid4().hex
@@ -169,7 +173,24 @@ class RunParts:
             timeout_seconds=step.timeout_seconds, resources=step.resources,
         )  # fmt: skip
         staging.write_command_file(task)
-        return task
+        return self._watched(step, layout, task, description)
+
+    def _watched(
+        self, step: StepSpec, layout: staging.Layout, task: StepTask, description: EnvironmentDescription
+    ) -> tuple[StepTask, Watch]:
+        resolver, sdk, home = self.decisions.resolver, _sdk_dir(self.state_dir), f"{self.state_dir}/home"
+        compute = resolver.compute(self.decisions.compute_of(step))
+        source = resolver.directory(step) if step.source_directory is not None else ""
+        known = (sdk, home, task.argv[0])
+        scope = watching.scope_of(step, layout, compute, description, root=self.root, known=known, source=source)
+        strict = compute.isolation == "strict"
+        return watching.watched(task, scope, compute, layout, sdk, home), Watch(scope, resolver.stats, strict)
+
+    def keep_digests(self) -> None:
+        """Digests of undeclared files that were computed while the run went on."""
+        rows = self.decisions.resolver.stat_rows()
+        if rows:
+            self.recorder.put(lambda db: results.put_stat_rows(db, rows))
 
     def link_reused(self, run: RunRecord, step: str, result: Result) -> None:
         """In the run's folder a reused step is a link to the folder of the run that made it."""
@@ -227,18 +248,23 @@ def _sdk_dir(state_dir: str) -> str:
 
     spec = find_spec("mlpipe_run")
     assert spec is not None and spec.origin is not None
-    with open(spec.origin, "rb") as file:
-        body = file.read()
-    folder = f"{state_dir}/sdk/{sha256(body).hexdigest()[:16]}"
-    path = f"{folder}/mlpipe_run.py"
+    witness = os.path.join(os.path.dirname(staging.__file__), "step_audit.py")
+    bodies = {}
+    for name, origin in (("mlpipe_run.py", spec.origin), ("audit/sitecustomize.py", witness)):
+        with open(origin, "rb") as file:
+            bodies[name] = file.read()
+    folder = f"{state_dir}/sdk/{sha256(b''.join(bodies.values())).hexdigest()[:16]}"
+    path = folder
     try:
         os.makedirs(f"{state_dir}/home", exist_ok=True)
-        if not os.path.exists(path):
-            os.makedirs(folder, exist_ok=True)
-            temporary = f"{path}.{uuid4().hex}"
-            with open(temporary, "wb") as copy:
-                copy.write(body)
-            os.replace(temporary, path)
+        os.makedirs(f"{folder}/audit", exist_ok=True)
+        for name, body in bodies.items():
+            path = f"{folder}/{name}"
+            if not os.path.exists(path):
+                temporary = f"{path}.{uuid4().hex}"
+                with open(temporary, "wb") as copy:
+                    copy.write(body)
+                os.replace(temporary, path)
     except OSError as error:
         raise FilesystemError.of(error, "write", path) from error
     return folder

@@ -26,7 +26,7 @@ from mlpipe_engine.store import results
 from mlpipe_engine.store.artifacts import ArtifactStore
 from mlpipe_engine.store.database import Database
 from mlpipe_engine.store.documents import pack, pairs, unpairs
-from mlpipe_engine.store.journal import Journal, Line
+from mlpipe_engine.store.journal import PACKED, Journal, Line
 from mlpipe_engine.store.locks import is_held
 
 _STORE_FILES = ("state.db", "state.db-wal", "state.db-shm", "state.db-journal")
@@ -185,8 +185,7 @@ def _document(db: sqlite3.Connection, journal: Journal, table: str, digest: str)
 
 
 def _result(db: sqlite3.Connection, journal: Journal, line: Line) -> None:
-    reads = line.get("reads")
-    packed = zlib.compress(reads.encode("ascii"), 1) if isinstance(reads, str) else None
+    packed = [zlib.compress(text.encode("ascii"), 1) if isinstance(text := line.get(name), str) else None for name in PACKED]
     names = (
         "run",
         "step",
@@ -199,10 +198,11 @@ def _result(db: sqlite3.Connection, journal: Journal, line: Line) -> None:
         "seconds",
         "finished_at",
         "withdrawn",
+        "audit",
     )
     cursor = db.execute(
-        f"INSERT INTO results (reads, {', '.join(names)}) VALUES (?, {', '.join('?' * len(names))})",
-        (packed, *(line[name] for name in names)),
+        f"INSERT INTO results ({', '.join((*PACKED, *names))}) VALUES ({', '.join('?' * (len(PACKED) + len(names)))})",
+        (*packed, *(line[name] for name in names)),
     )
     manifest = line.get("manifest")
     if isinstance(manifest, str):

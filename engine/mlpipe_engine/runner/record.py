@@ -127,13 +127,16 @@ class StepRows:
         }  # fmt: skip
         mark = next(self._marks)
         made: list[int] = []
+        knows_imports = collected.undeclared.modules is not None
+        base_key = manifest.loose_key if knows_imports else manifest.base_key
 
         def statement(db: sqlite3.Connection) -> None:
             for record, signature in collected.artifacts:
                 results.upsert_artifact(db, record, signature, now)
             number = results.insert_result(
-                db, run=self._run.number, step=step, pipeline=pipeline, fingerprint=manifest.fingerprint, base_key=manifest.base_key,
+                db, run=self._run.number, step=step, pipeline=pipeline, fingerprint=manifest.fingerprint, base_key=base_key,
                 snapshot=snapshot, structure=structure, reads=collected.reads, outputs=collected.outputs, seconds=seconds, finished_at=now,
+                undeclared=collected.undeclared,
             )  # fmt: skip
             if collected.not_reusable:
                 db.execute("UPDATE results SET withdrawn = ? WHERE id = ?", (collected.not_reusable, number))

@@ -17,9 +17,10 @@ from mlpipe_engine.errors import EnvironmentProblem, InputMissingError, MlpipeEr
 from mlpipe_engine.model.manifest import ManifestEntry
 from mlpipe_engine.model.spec import EnvironmentSpec, PathSource, PipelineSpec, StepSpec, Text
 from mlpipe_engine.model.trees import Entry, Tree
+from mlpipe_engine.planning.planner import Surroundings
 
 if TYPE_CHECKING:
-    from mlpipe_engine.config.project import ProjectConfig
+    from mlpipe_engine.config.project import ComputeConfig, ProjectConfig
     from mlpipe_engine.executors.choosing import Wanted
     from mlpipe_engine.executors.environments import Recipe
     from mlpipe_engine.executors.interpreters import EnvironmentDescription, Interpreter
@@ -270,6 +271,21 @@ class Resolver:
             known = self._commands[key] = interpreters.describe_command(program, interpreter, description, self.stats, code)
         return known
 
+    def compute(self, name: str) -> ComputeConfig:
+        return self._config.compute(name)
+
+    def surroundings(self, step: StepSpec, compute: str) -> Surroundings:
+        """How things that earlier executions used undeclared are now."""
+        from mlpipe_engine.executors import audit
+        from mlpipe_engine.executors.packages import owner_text
+        from mlpipe_engine.runner.watching import versions
+
+        _, description = self.interpreter(step, compute)
+        return Surroundings(
+            file=lambda path, then: audit.signature(audit.absolute(self.root, path), then, self.stats),
+            providers=lambda name: owner_text(description.packages, versions(description), name),
+        )
+
     def _program(self, step: StepSpec) -> str:
         first = step.command[0] if step.command else ()
         if len(first) == 1 and isinstance(first[0], Text) and first[0].text:
@@ -282,11 +298,14 @@ class Resolver:
 
     def problems(self, spec: PipelineSpec, steps: frozenset[str], compute_of: Callable[[StepSpec], str]) -> list[MlpipeError]:
         """Everything that would stop the run before it starts: missing inputs, code, programs."""
+        from mlpipe_engine.runner import watching
+
         found: list[MlpipeError] = []
         for step in spec.steps:
             if step.name not in steps:
                 continue
             try:
+                watching.check(self._config.compute(compute_of(step)))
                 if self.unbuilt(step, compute_of(step)) is None:
                     self.environment(step, compute_of(step))
                     self.code(step, compute_of(step))

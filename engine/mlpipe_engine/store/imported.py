@@ -47,7 +47,7 @@ def _step(db: sqlite3.Connection, bundle: Bundle, number: int, step: StepRecord)
         result_id = results.insert_result(
             db, run=number, step=step.name, pipeline=bundle.run.pipeline, fingerprint=result.fingerprint, base_key=result.base_key,
             snapshot=result.snapshot, structure=result.structure, reads=result.reads, outputs=result.outputs, seconds=result.seconds,
-            finished_at=result.finished_at,
+            finished_at=result.finished_at, undeclared=result.undeclared,
         )  # fmt: skip
         if any(digest and digest not in bundle.artifacts for _, digest in result.outputs):
             db.execute("UPDATE results SET withdrawn = ? WHERE id = ?", ("its outputs were not in the bundle", result_id))

@@ -20,6 +20,10 @@ from mlpipe_engine.store.documents import unpack
 Line = dict[str, object]
 
 
+PACKED = ("reads", "undeclared", "modules")
+"""Columns of a result that are compressed in the store and plain in the journal."""
+
+
 class Journal:
     """Called from one thread at a time; several processes may append."""
 
@@ -136,8 +140,10 @@ def result_line(db: sqlite3.Connection, journal: Journal, result: int) -> Line:
         db, "result", "SELECT res.*, s.idx, s.attempt, s.causes, s.queued_at, s.started_at, s.exit, s.cpu_seconds, s.peak_memory_bytes"
         " FROM results res JOIN step_runs s ON s.run = res.run AND s.name = res.step WHERE res.id = ?", (result,),
     )  # fmt: skip
-    if isinstance(line.get("reads"), bytes):
-        line["reads"] = zlib.decompress(line["reads"]).decode("ascii")  # type: ignore[arg-type]
+    for name in PACKED:
+        body = line.get(name)
+        if isinstance(body, bytes):
+            line[name] = zlib.decompress(body).decode("ascii")
     line["manifest"] = _text(db, "documents", line.get("fingerprint"))
     if isinstance(line["manifest"], str):
         _keep(db, journal, "documents", _environment(line["manifest"]))

@@ -8,14 +8,14 @@ import zlib
 from collections.abc import Iterable
 from statistics import median
 
-from mlpipe_engine.model.plan import Result
+from mlpipe_engine.model.plan import Result, Undeclared
 from mlpipe_engine.model.records import ArtifactRecord, MetricRecord, RunRecord
 from mlpipe_engine.store.database import Database
 from mlpipe_engine.store.documents import pairs, unpairs
 
 _COLUMNS = (
     "res.id, r.id, res.run, res.step, res.fingerprint, res.base_key, res.snapshot, res.structure, res.reads, res.outputs,"
-    " res.seconds, res.finished_at"
+    " res.seconds, res.finished_at, res.undeclared, res.modules, res.audit"
 )
 _FROM = "FROM results res JOIN runs r ON r.number = res.run"
 
@@ -24,14 +24,18 @@ class ResultQueries:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def by_base_key(self, base_key: str, limit: int = 50) -> tuple[Result, ...]:
-        """Newest first; withdrawn results (damaged, or refused by hand) are left out."""
-        sql = f"SELECT {_COLUMNS} {_FROM} WHERE res.base_key = ? AND res.withdrawn = '' ORDER BY res.id DESC LIMIT ?"
-        return tuple(map(_result, self._db.query(sql, (base_key, limit))))
+    def by_base_key(self, base_key: str, loose_key: str = "", limit: int = 50) -> tuple[Result, ...]:
+        """Newest first; withdrawn results (damaged, or refused by hand) are left out. `loose_key`: of results that know what they imported."""
+        sql = f"SELECT {_COLUMNS} {_FROM} WHERE res.base_key IN (?, ?) AND res.withdrawn = '' ORDER BY res.id DESC LIMIT ?"
+        return tuple(map(_result, self._db.query(sql, (base_key, loose_key or base_key, limit))))
 
     def get(self, result_id: int) -> Result | None:
         rows = self._db.query(f"SELECT {_COLUMNS} {_FROM} WHERE res.id = ?", (result_id,))
         return _result(rows[0]) if rows else None
+
+    def made_by(self, run: int) -> tuple[Result, ...]:
+        """The results a run made, in the order its steps ended."""
+        return tuple(map(_result, self._db.query(f"SELECT {_COLUMNS} {_FROM} WHERE res.run = ? ORDER BY res.id", (run,))))
 
     def last_of_step(
         self, pipeline: str, step: str, before_run: int | None = None
@@ -138,14 +142,23 @@ class ResultQueries:
 def insert_result(
     db: sqlite3.Connection, *, run: int, step: str, pipeline: str, fingerprint: str, base_key: str, snapshot: str, structure: str,
     reads: tuple[tuple[str, str], ...] | None, outputs: tuple[tuple[str, str], ...], seconds: float, finished_at: str,
+    undeclared: Undeclared,
 ) -> int:  # fmt: skip
-    packed = None if reads is None else zlib.compress(pairs(reads).encode("ascii"), 1)
     cursor = db.execute(
-        "INSERT INTO results (run, step, pipeline, fingerprint, base_key, snapshot, structure, reads, outputs, seconds, finished_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (run, step, pipeline, fingerprint, base_key, snapshot, structure, packed, pairs(outputs), seconds, finished_at),
-    )
+        "INSERT INTO results (run, step, pipeline, fingerprint, base_key, snapshot, structure, reads, outputs, seconds, finished_at,"
+        " undeclared, modules, audit) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (run, step, pipeline, fingerprint, base_key, snapshot, structure, _packed(reads), pairs(outputs), seconds, finished_at,
+         _packed(undeclared.files or None), _packed(undeclared.modules), undeclared.audit),
+    )  # fmt: skip
     return int(cursor.lastrowid or 0)
+
+
+def _packed(items: tuple[tuple[str, str], ...] | None) -> bytes | None:
+    return None if items is None else zlib.compress(pairs(items).encode("ascii"), 1)
+
+
+def _unpacked(body: object) -> tuple[tuple[str, str], ...] | None:
+    return unpairs(zlib.decompress(body).decode("ascii")) if isinstance(body, bytes) else None
 
 
 def withdraw_results_with(db: sqlite3.Connection, artifact: str, why: str) -> None:
@@ -221,11 +234,9 @@ def put_stat_rows(db: sqlite3.Connection, rows: Iterable[tuple[object, ...]]) ->
 
 
 def _result(row: tuple[object, ...]) -> Result:
-    reads = None
-    if isinstance(row[8], bytes):
-        reads = unpairs(zlib.decompress(row[8]).decode("ascii"))
     return Result(
         id=int(str(row[0])), run_id=str(row[1]), run_number=int(str(row[2])), step=str(row[3]), fingerprint=str(row[4]),
-        base_key=str(row[5]), snapshot=str(row[6]), structure=str(row[7]), reads=reads, outputs=unpairs(row[9]),
+        base_key=str(row[5]), snapshot=str(row[6]), structure=str(row[7]), reads=_unpacked(row[8]), outputs=unpairs(row[9]),
         seconds=float(str(row[10])), finished_at=str(row[11]),
+        undeclared=Undeclared(files=_unpacked(row[12]) or (), modules=_unpacked(row[13]), audit=str(row[14])),
     )  # fmt: skip

@@ -161,3 +161,10 @@ def m006_up_to_date_entries_end_with_what_they_rest_on(db: Database) -> None:
             " BEGIN DELETE FROM uptodate; UPDATE uptodate_epoch SET n = n + 1; END"
         )
     db.execute("CREATE INDEX runs_unfinished ON runs (number) WHERE state IN ('queued', 'running')")
+
+
+@migrations()
+def m002_undeclared(db: Database) -> None:
+    """What a result used without having declared it: files with signatures, and names with the distributions that provide them."""
+    for column in ("undeclared BLOB", "modules BLOB", "audit TEXT NOT NULL DEFAULT ''"):
+        db.execute(f"ALTER TABLE results ADD COLUMN {column}")
