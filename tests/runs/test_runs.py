@@ -343,5 +343,6 @@ def test_the_run_folder_shows_everything_and_command_sh_repeats_the_step(world: 
     assert json.loads((folder / "step.json").read_text())["step"] == "s"
     (folder / "out/o").unlink()
     assert subprocess.run([folder / "command.sh"], capture_output=True, check=True).stdout == b"hello\n"
-    world.run()
-    assert (world.root / ".mlpipe/runs/test/2/s/logs/stdout.log").read_text() == "hello\n"
+    repeated = world.run()
+    folder = Path(repeated.engine.run_dir(repeated.record.id))  # a run that repeats another has its folder when it is asked for
+    assert folder == world.root / ".mlpipe/runs/test/2" and (folder / "s/logs/stdout.log").read_text() == "hello\n"

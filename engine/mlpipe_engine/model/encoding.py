@@ -65,3 +65,10 @@ def _item(tag: bytes, payload: bytes) -> bytes:
 def fingerprint(domain: str, value: Value) -> str:
     """`k1:` and the SHA-256 hex digest of `value` under `domain`; equal values under two domains differ."""
     return f"{SCHEME}:{hashlib.sha256(encode([SCHEME, domain, value])).hexdigest()}"
+
+
+def fingerprint_of(domain: str, encoded: Sequence[bytes]) -> str:
+    """`fingerprint(domain, value)` of a list whose members are encoded already."""
+    body = b"".join(encoded)
+    payload = encode(SCHEME) + encode(domain) + b"l" + _LENGTH(len(body)) + body
+    return f"{SCHEME}:{hashlib.sha256(b'l' + _LENGTH(len(payload)) + payload).hexdigest()}"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import cached_property
 
-from mlpipe_engine.model.encoding import Value, fingerprint
+from mlpipe_engine.model.encoding import Value, encode, fingerprint, fingerprint_of
 
 
 class Section(StrEnum):
@@ -42,37 +42,77 @@ class Manifest:
 
     @classmethod
     def of(cls, entries: list[ManifestEntry]) -> Manifest:
-        return cls(tuple(sorted(entries, key=lambda e: (e.section.value, e.name))))
+        environment = [entry for entry in entries if entry.section is Section.ENVIRONMENT]
+        rest = sorted((entry for entry in entries if entry.section is not Section.ENVIRONMENT), key=_order)
+        before = sum(1 for entry in rest if entry.section.value < Section.ENVIRONMENT.value)
+        return cls((*rest[:before], *_known(tuple(environment)).entries, *rest[before:]))
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint("step", self._identity(self.entries))
+        return fingerprint_of("step", [encode(self._environment.digest), *(body for _, body in self._rest)])
 
     @cached_property
     def base_key(self) -> str:
-        return fingerprint("base", self._identity(tuple(entry for entry in self.entries if entry.section is not Section.CODE)))
+        return fingerprint_of("base", [encode(self._environment.digest), *self._without_code()])
 
     @cached_property
     def loose_key(self) -> str:
         """The base key of a Python step without the distributions: of results that know which ones they used. "" for other steps."""
         if not any(entry.name == "kind" and entry.value == "python" for entry in self.entries if entry.section is Section.STEP):
             return ""
-        kept = [e for e in self.entries if e.section is not Section.CODE]
-        return fingerprint("loose", self._identity(tuple(e for e in kept if not is_distribution(e))))
+        return fingerprint_of("loose", [encode(self._environment.loose_digest), *self._without_code()])
 
-    @staticmethod
-    def _identity(entries: tuple[ManifestEntry, ...]) -> Value:
-        """The environment goes in as its own digest: it is the bulk of a manifest, and the same for most steps."""
-        environment = tuple(entry for entry in entries if entry.section is Section.ENVIRONMENT)
-        rest = [[entry.section.value, entry.name, entry.value] for entry in entries if entry.section is not Section.ENVIRONMENT]
-        return [_environment_digest(environment), *rest]
+    @cached_property
+    def _environment(self) -> _Environment:
+        """It goes in as its own digest: it is the bulk of a manifest, and the same for most steps."""
+        return _known(tuple(entry for entry in self.entries if entry.section is Section.ENVIRONMENT))
+
+    @cached_property
+    def _rest(self) -> tuple[tuple[Section, bytes], ...]:
+        """Encoded once for all keys."""
+        return tuple(
+            (entry.section, encode([entry.section.value, entry.name, entry.value]))
+            for entry in self.entries if entry.section is not Section.ENVIRONMENT
+        )  # fmt: skip
+
+    def _without_code(self) -> list[bytes]:
+        return [body for section, body in self._rest if section is not Section.CODE]
+
+
+def _order(entry: ManifestEntry) -> tuple[str, str]:
+    return entry.section.value, entry.name
 
 
 def is_distribution(entry: ManifestEntry) -> bool:
     return entry.section is Section.ENVIRONMENT and entry.name.startswith("distribution ")
 
 
-@lru_cache(maxsize=64)
-def _environment_digest(entries: tuple[ManifestEntry, ...]) -> str:
-    """Prereq: values of environment entries are hashable (texts and tuples)."""
-    return fingerprint("environment", [[entry.name, entry.value] for entry in entries])
+class _Environment:
+    """The entries of one environment, sorted, with their digests."""
+
+    def __init__(self, entries: tuple[ManifestEntry, ...]) -> None:
+        self.entries = tuple(sorted(entries, key=_order))
+
+    @cached_property
+    def digest(self) -> str:
+        return fingerprint("environment", [[entry.name, entry.value] for entry in self.entries])
+
+    @cached_property
+    def loose_digest(self) -> str:
+        return fingerprint("environment", [[entry.name, entry.value] for entry in self.entries if not is_distribution(entry)])
+
+
+_ENVIRONMENTS: dict[tuple[int, ...], tuple[tuple[ManifestEntry, ...], _Environment]] = {}
+
+
+def _known(entries: tuple[ManifestEntry, ...]) -> _Environment:
+    """By the identity of the entries, which are kept alive here: to hash a hundred values for each of a thousand steps takes longer."""
+    key = tuple(map(id, entries))
+    found = _ENVIRONMENTS.get(key)
+    if found is None:
+        if len(_ENVIRONMENTS) > 128:
+            _ENVIRONMENTS.clear()
+        found = _ENVIRONMENTS[key] = (entries, _Environment(entries))
+        if found[1].entries != entries or any(a is not b for a, b in zip(found[1].entries, entries)):
+            _ENVIRONMENTS[tuple(map(id, found[1].entries))] = (found[1].entries, found[1])
+    return found[1]

@@ -62,6 +62,9 @@ class Database:
                 raise StoreDamagedError(f"store damaged: {path} is empty, but outputs lie beside it")
             if read_only:
                 return cls(state_dir, *readable(path, same_thread=same_thread), read_only=True)
+            looking = None if create else _for_looking(path, same_thread=same_thread)
+            if looking is not None:
+                return cls(state_dir, looking, read_only=True)
             connection = _connect(path, rollback=needs_rollback(state_dir, allowed=network), same_thread=same_thread)
             database = cls(state_dir, connection)
             database._ensure_schema(path)
@@ -140,6 +143,11 @@ class Database:
         finally:
             fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
+    def checkpoint(self) -> None:
+        """Merge the log into the store, so that the one file has everything. At the end of a run that made something."""
+        with self._locked(), suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def _checkpoint(self) -> None:
         """Under the write lock, so that no writer and no other checkpoint runs beside it."""
         with suppress(OSError, sqlite3.Error):
@@ -181,6 +189,23 @@ def _has_content(state_dir: str) -> bool:
 def _settle(connection: sqlite3.Connection) -> None:
     for pragma in ("busy_timeout=30000", "mmap_size=0", "trusted_schema=OFF", "cell_size_check=ON", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _for_looking(path: str, *, same_thread: bool) -> sqlite3.Connection | None:
+    """A connection that cannot write: one that can would merge the log into the store when it is closed. None: it takes more than a look."""
+    from urllib.parse import quote
+
+    connection = sqlite3.connect(
+        f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None, timeout=30.0, check_same_thread=same_thread
+    )
+    try:
+        if int(connection.execute("PRAGMA user_version").fetchone()[0]) == VERSION:
+            _settle(connection)
+            return connection
+    except sqlite3.DatabaseError:
+        pass
+    connection.close()
+    return None
 
 
 def readable(path: str, *, same_thread: bool) -> tuple[sqlite3.Connection, str]:

@@ -88,6 +88,8 @@ class Recorder:
                     database = Database.open(self._state_dir, create=True)
                 assert database is not None
                 self._write(database, group)
+            if database is not None:
+                database.checkpoint()
         except BaseException as error:  # the runner thread reports it
             self._failed = error if isinstance(error, Exception) else RuntimeError(repr(error))
             if isinstance(error, OSError):
