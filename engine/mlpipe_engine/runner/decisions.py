@@ -98,6 +98,7 @@ class Decisions:
         """What a run goes on with: a store that may not have existed when its inputs were checked, and the one artifact store
         it also publishes to, which remembers what it has seen."""
         self._database, self._results, self.artifacts = database, results, artifacts
+        self.lost.clear()
         self._checked.clear()  # from here on what is looked at is also protected from being collected
         for digest in filter(None, self._outputs.values()):
             if not self._intact(digest):
@@ -179,6 +180,8 @@ class Decisions:
 
     def keep_plan(self, plans: Iterable[StepPlan]) -> None:
         """Decisions of a plan that was just made stand for the run that follows it: what was decided once is not decided again."""
+        if self.lost:
+            return
         conditional = {step.name for step in self.spec.steps if step.when}
         self._planned = {plan.step: plan for plan in plans if isinstance(plan.decision, Reuse | Execute) and plan.manifest}
         for name in conditional:
@@ -186,8 +189,9 @@ class Decisions:
 
     def decide(self, step: StepSpec, metrics: MetricLookup, before_run: int | None = None) -> StepPlan:
         """The decision for a step all of whose inputs are known. `before_run`: compare with runs before that number."""
-        if step.name in self._planned:
-            return self._planned.pop(step.name)
+        planned = self._planned.pop(step.name, None)
+        if planned is not None and (isinstance(planned.decision, Execute) or self._whole(planned.decision.result)):  # type: ignore[union-attr]
+            return planned
         skipped = self._skip(step, metrics)
         expected = self.expected.get(step.name)
         if skipped is not None:

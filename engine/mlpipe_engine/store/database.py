@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from mlpipe_engine.errors import FilesystemError, LockTimeoutError, StoreDamagedError, StoreTooNewError
@@ -33,6 +33,8 @@ class Database:
         self._connection = connection
         self._private_copy = private_copy
         self.read_only = read_only
+        self._first_write: Callable[[], sqlite3.Connection] | None = None
+        """Makes the connection that can write, where this one was opened for looking."""
         self._lock_fd = -1
 
     @classmethod
@@ -64,7 +66,11 @@ class Database:
                 return cls(state_dir, *readable(path, same_thread=same_thread), read_only=True)
             looking = None if create else _for_looking(path, same_thread=same_thread)
             if looking is not None:
-                return cls(state_dir, looking, read_only=True)
+                found = cls(state_dir, looking)
+                found._first_write = lambda: _connect(
+                    path, rollback=needs_rollback(state_dir, allowed=network), same_thread=same_thread
+                )
+                return found
             connection = _connect(path, rollback=needs_rollback(state_dir, allowed=network), same_thread=same_thread)
             database = cls(state_dir, connection)
             database._ensure_schema(path)
@@ -96,6 +102,9 @@ class Database:
     def write(self) -> Iterator[sqlite3.Connection]:
         """One transaction, durable when the block ends (synchronous=FULL). Keep it short: no hashing, no file work inside."""
         try:
+            if self._first_write is not None:
+                looking, self._connection, self._first_write = self._connection, self._first_write(), None
+                looking.close()
             with self._locked():
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
