@@ -145,7 +145,7 @@ def test_an_unfit_interpreter_is_told_before_the_run(world: World, python: str, 
     world.write("shim", "#!/bin/sh\necho 'mypy: 3.99 is not installed' >&2\nexit 127\n", 0o755)
     for name, version in (("old", "3.7.16"), ("ancient", "2.7.18")):
         answer = json.dumps({"version": version, "implementation": "cpython", "platform": "linux-x86_64", "executable": "/bin/sh",
-                             "base": "/bin/sh", "prefix": "/nowhere", "sites": []})  # fmt: skip
+                             "base": "/bin/sh", "prefix": "/nowhere", "prefixes": [], "sites": []})  # fmt: skip
         real = f'#!/bin/sh\n[ "$1" = -I ] && [ {version[0]} = 2 ] && exit 2\ncase "$*" in *sys.executable\\)) echo {world.root}/{name};; *) echo \'{answer}\';; esac\n'
         world.write(name, real, 0o755)
     define(world, more=f', python="{python}"')
