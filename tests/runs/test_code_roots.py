@@ -216,7 +216,9 @@ def test_an_editable_install_nobody_understands_counts_whole(world: World) -> No
     assert world.run().output("s", "a") == b"1"
     world.write("thing/unread.txt", "x")
     done = world.run()
-    assert done.ran == {"s"} and "thing" in done.why("s")
+    assert done.ran == {"s"} and "sources of thing" in done.why("s")
+    world.write("thing/other.py", "value = 2\n")
+    assert world.run().output("s", "a") == b"2"
     assert "is imported in place" in world.cli("doctor").stdout
 
 

@@ -145,7 +145,7 @@ def test_an_unfit_interpreter_is_told_before_the_run(world: World, python: str, 
     world.write("shim", "#!/bin/sh\necho 'mypy: 3.99 is not installed' >&2\nexit 127\n", 0o755)
     for name, version in (("old", "3.7.16"), ("ancient", "2.7.18")):
         answer = json.dumps({"version": version, "implementation": "cpython", "platform": "linux-x86_64", "executable": "/bin/sh",
-                             "base": "/bin/sh", "prefix": "/nowhere", "sites": []})  # fmt: skip
+                             "base": "/bin/sh", "prefix": "/nowhere", "prefixes": [], "sites": []})  # fmt: skip
         real = f'#!/bin/sh\n[ "$1" = -I ] && [ {version[0]} = 2 ] && exit 2\ncase "$*" in *sys.executable\\)) echo {world.root}/{name};; *) echo \'{answer}\';; esac\n'
         world.write(name, real, 0o755)
     define(world, more=f', python="{python}"')
@@ -243,15 +243,28 @@ def test_two_runs_at_once_build_it_once(thing: World) -> None:
 
 def test_a_builder_that_was_killed_is_waited_for_by_what_it_started(thing: World) -> None:
     """Else its pip would go on writing into the folder that the next run fills."""
-    thing.write("fake/uv", f"#!/bin/sh\ntouch {thing.root}/began; sleep 1.5; touch {thing.root}/ended\n", 0o755)
+    waits = f"touch {thing.root}/began; until [ -e {thing.root}/go ]; do sleep 0.05; done; touch {thing.root}/ended"
+    thing.write("fake/uv", f"#!/bin/sh\n{waits}\n", 0o755)
     slow = thing.environment(PATH=f"{thing.root}/fake:{os.environ['PATH']}")
     first = subprocess.Popen(thing.command("run"), cwd=thing.root, env=slow, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while not (thing.root / "began").exists():
         time.sleep(0.02)
     first.kill()
     first.wait()
-    done = thing.cli("run")
-    assert done.returncode == 0 and f"is being built by process {first.pid}; waiting for it" in done.stderr, done.stderr
+    second = subprocess.Popen(
+        thing.command("run"),
+        cwd=thing.root,
+        env=thing.environment(),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert second.stderr is not None
+    told = second.stderr.readline()
+    assert f"is being built by process {first.pid}; waiting for it" in told
+    (thing.root / "go").touch()
+    rest = second.communicate(timeout=120)[1]
+    assert second.returncode == 0 and "environment demo is ready" in rest, rest
     assert (thing.root / "ended").exists()
 
 

@@ -41,9 +41,11 @@ class EnvironmentDescription:
     executable: str
     """Digest of the real binary."""
     distributions: tuple[tuple[str, str, str], ...]
-    """(normalised name, version, digest of RECORD, direct_url.json and of editable sources that are not staged)."""
+    """(normalised name, version, digest of RECORD, direct_url.json)."""
     path_files: tuple[tuple[str, str], ...]
     """(name, digest with that of the folders it names that are not staged) of .pth files: they change what can be imported."""
+    sources: tuple[tuple[str, str], ...] = ()
+    """(distribution, digest of its tree) of editable installs that are not staged: nobody can tell which modules come from them."""
     conda: tuple[str, ...] = ()
     """Packages of a conda environment."""
     roots: tuple[ScannedRoot, ...] = field(default=(), compare=False)
@@ -64,7 +66,7 @@ import json, platform, site, sys, sysconfig
 implementation = getattr(getattr(sys, "implementation", None), "name", "cpython")
 print(json.dumps({"version": platform.python_version(), "implementation": implementation, "platform": sysconfig.get_platform(),
     "executable": sys.executable, "base": getattr(sys, "_base_executable", sys.executable), "prefix": sys.prefix,
-    "prefixes": [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix],
+    "prefixes": [getattr(sys, name, sys.prefix) for name in ("prefix", "base_prefix", "exec_prefix", "base_exec_prefix")],
     "sites": [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]}))
 """
 
@@ -241,9 +243,9 @@ def _description(document: dict[str, Any], project_root: str, stats: StatCache) 
     for finder, folder in document["mapped"]:
         loose.root(folder, finder)
     distributions = tuple(
-        (name, version, digest + (loose.editable(name, folder) if folder else ""))
-        for name, version, digest, folder in document["distributions"]
-    )
+        (name, version, digest) for name, version, digest, _ in document["distributions"]
+    )  # fmt: skip
+    sources = tuple((name, loose.editable(name, folder)) for name, _, _, folder in document["distributions"] if folder)
     return EnvironmentDescription(
         packages=packages.read(document, tuple(root.path for root in loose.whole)),
         version=f"{answer['version']} {answer['platform']}",
@@ -251,6 +253,7 @@ def _description(document: dict[str, Any], project_root: str, stats: StatCache) 
         executable=_file_digest(os.path.realpath(answer["executable"]), stats),
         distributions=distributions,
         path_files=path_files,
+        sources=tuple((name, digest) for name, digest in sources if digest),
         conda=tuple(document["conda"]),
         roots=tuple(loose.staged.values()),
         whole=tuple(loose.whole),
@@ -337,6 +340,7 @@ def _entries(description: EnvironmentDescription) -> tuple[ManifestEntry, ...]:
         for name, version, digest in description.distributions
     ]
     found += [ManifestEntry(Section.ENVIRONMENT, f"path file {name}", digest) for name, digest in description.path_files]
+    found += [ManifestEntry(Section.ENVIRONMENT, f"sources of {name}", digest) for name, digest in description.sources]
     found += [ManifestEntry(Section.ENVIRONMENT, f"conda {name}", "installed") for name in description.conda]
     return tuple(found)
 
