@@ -64,7 +64,7 @@ import json, platform, site, sys, sysconfig
 implementation = getattr(getattr(sys, "implementation", None), "name", "cpython")
 print(json.dumps({"version": platform.python_version(), "implementation": implementation, "platform": sysconfig.get_platform(),
     "executable": sys.executable, "base": getattr(sys, "_base_executable", sys.executable), "prefix": sys.prefix,
-    "prefixes": [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix],
+    "prefixes": [getattr(sys, n, sys.prefix) for n in ("prefix", "base_prefix", "exec_prefix", "base_exec_prefix")],
     "sites": [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]}))
 """
 
