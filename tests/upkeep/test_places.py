@@ -77,7 +77,7 @@ def test_a_project_on_a_read_only_mount_can_be_looked_at(world: World, log: bool
     world.define(ONE_STEP)
     world.run()  # its connection stays open, so the log stays
     if not log:
-        Engine.open(str(world.root))._reading().query("PRAGMA wal_checkpoint(TRUNCATE)")
+        Engine.open(str(world.root))._writable().query("PRAGMA wal_checkpoint(TRUNCATE)")
         for suffix in ("-wal", "-shm"):
             (world.root / f".mlpipe/state.db{suffix}").unlink(missing_ok=True)
     else:

@@ -157,7 +157,7 @@ def sort(scope: Scope, noted: Iterable[Record], seen: Seen | None = None) -> See
                 component = _component(scope, text)
                 if component:
                     seen.components.setdefault(component)
-                elif not _is_known(scope, text) and not _inside(text, made):
+                elif not _is_known(scope, text) and not _inside(text, made) and text not in scope.packages.ours:
                     seen.folders.setdefault(text)
             case "w":
                 if text in seen.files and seen.files[text] != "-":
@@ -404,6 +404,8 @@ def _is_own(scope: Scope, address: str, ports: set[str]) -> bool:
 
 def _modules(scope: Scope, seen: Seen) -> tuple[tuple[str, str], ...] | None:
     """Names that were imported, tried or read, with who provides them; None where an import may have gone unseen."""
+    if scope.packages.loose:
+        return None  # their trees count through the distribution that brought them, and nobody knows which imports are theirs
     if not scope.python or not seen.interpreters or seen.enumerated or seen.audited_starts >= seen.interpreters > 0:
         return None
     if scope.level == "full":

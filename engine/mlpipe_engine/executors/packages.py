@@ -31,6 +31,8 @@ class Packages:
     loose: tuple[str, ...]
     """Folders of editable installs and .pth files that are not staged as code: their trees count as part of the environment."""
     prefixes: tuple[str, ...]
+    ours: tuple[str, ...] = ()
+    """Folders that an editable install of our own puts on sys.path: every import looks into them, which is no use of theirs."""
 
     def providers(self, name: str) -> tuple[str, ...]:
         return self.owners.get(name, ())
@@ -45,6 +47,7 @@ def read(document: Mapping[str, Any], loose: tuple[str, ...]) -> Packages:
     return Packages(
         sites=tuple(document["answer"]["sites"]), owners={name: tuple(dists) for name, dists in found.get("owners", {}).items()},
         loose=tuple(sorted({*loose, *map(os.path.realpath, loose)})), prefixes=tuple(found.get("prefixes", ())),
+        ours=tuple(found.get("ours", ())),
     )  # fmt: skip
 
 
@@ -52,6 +55,7 @@ def describe(answer: Mapping[str, Any]) -> dict[str, Any]:
     """JSON that `read` takes."""
     owners: dict[str, set[str]] = {}
     listed: set[str] = set()
+    ours: set[str] = set()
     for site in answer["sites"]:
         try:
             names = os.listdir(site)
@@ -61,14 +65,20 @@ def describe(answer: Mapping[str, Any]) -> dict[str, Any]:
         for name in names:
             if name.endswith((".dist-info", ".egg-info", ".egg-link")):
                 _claim(owners, site, name)
+            elif name.endswith(".pth") and "mlpipe" in name:
+                ours.update(
+                    os.path.realpath(line) for line in (_text(f"{site}/{name}") or "").split("\n") if line.startswith("/")
+                )
     for name in listed - {"__pycache__"}:
         if name not in owners and not name.endswith(".pth"):
             for key in _keys(name):
                 owners.setdefault(key, {"?"})
     _hide_standard(owners)
-    prefixes = {*answer["prefixes"], *map(os.path.realpath, answer["prefixes"])}
+    prefixes = {answer["prefix"], *answer.get("prefixes", ())}
+    prefixes |= set(map(os.path.realpath, prefixes))
     return {
         "owners": {name: sorted(dists) for name, dists in sorted(owners.items())},
+        "ours": sorted(ours),
         "prefixes": sorted(prefix for prefix in prefixes if prefix.strip("/")),
     }
 
