@@ -34,6 +34,7 @@ def main() -> int:
     for name in words.names or NAMES:
         seconds = words.minutes * 60 if words.minutes else None
         made = Campaign(name, seed=words.seed, seconds=seconds, quick=words.quick, folder=words.folder)
+        print(f"{name}: seed {words.seed}, working in {made.folder}", flush=True)
         import_module(f"faults.{name}").campaign(made)
         good = made.verdict() and good
     return 0 if good else 1

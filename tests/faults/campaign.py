@@ -59,7 +59,9 @@ class Campaign:
         told = "".join(f"; {note}" for note in self.notes)
         seconds = time.monotonic() - self._began
         if self.findings:
-            print(f"{self.name}: {len(self.findings)} FOUND in {counted}{told} (seed {self.seed}, {seconds:.0f} s); see {self.folder}")
+            print(
+                f"{self.name}: {len(self.findings)} FOUND in {counted}{told} (seed {self.seed}, {seconds:.0f} s); see {self.folder}"
+            )
             return False
         _remove(self.folder)
         print(f"{self.name}: nothing found in {counted}{told} (seed {self.seed}, {seconds:.0f} s)", flush=True)

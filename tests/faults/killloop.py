@@ -5,10 +5,8 @@ Promises: what was acknowledged is never done again, nothing is damaged, nobody 
 
 from __future__ import annotations
 
-import time
-
 from faults.campaign import Campaign
-from faults.subject import STEPS, Ended, Subject, kill, left_after, tree_of
+from faults.subject import Ended, Subject, kill, left_after, tree_of
 
 TARGETS = ("runner", "step", "supervisor", "tree", "both")
 
@@ -57,7 +55,7 @@ def _go(campaign: Campaign, subject: Subject, n: int, words: list[str], attacked
     target = ""
     if attacked:
         target = campaign.random.choice(TARGETS)
-        time.sleep(campaign.random.uniform(0.05, 0.75))
+        subject.await_moment(process, n, campaign.random)
         before = subject.acknowledged(n)
         victims = _victims(target, process.pid)
         tree = tree_of(process.pid)
@@ -72,13 +70,19 @@ def _go(campaign: Campaign, subject: Subject, n: int, words: list[str], attacked
                 kill(left)
         lost = before - subject.acknowledged(n)
         if lost:
-            campaign.found(f"round {n}", f"{sorted(lost)} were acknowledged before the kill of {target} and are not after it", ended)
+            campaign.found(
+                f"round {n}", f"{sorted(lost)} were acknowledged before the kill of {target} and are not after it", ended
+            )
     else:
         ended = subject.finish(process)
-    printed = {step for step in STEPS if f"\n  {step:<5}  succeeded" in ended.out}
     acknowledged = subject.acknowledged(n)
-    if printed - acknowledged:
-        campaign.found(f"round {n}", f"printed as succeeded and not in the store: {sorted(printed - acknowledged)}", ended, subject=subject)
+    if ended.printed - acknowledged:
+        campaign.found(
+            f"round {n}",
+            f"printed as succeeded and not in the store: {sorted(ended.printed - acknowledged)}",
+            ended,
+            subject=subject,
+        )
     for step in settled:
         if subject.starts(n)[step] > starts[step]:
             campaign.found(f"round {n}", f"step {step} was acknowledged and done again", ended, subject=subject)
@@ -105,7 +109,9 @@ def _victims(target: str, runner: int) -> list[int]:
 
 def _words(campaign: Campaign, subject: Subject, n: int) -> list[str]:
     """How people go on: mostly by the same command, sometimes by resume."""
-    unfinished = subject.rows("SELECT state FROM runs WHERE number = (SELECT max(number) FROM runs) AND parameters = ?", (f'[["n",{n}]]',))
+    unfinished = subject.rows(
+        "SELECT state FROM runs WHERE number = (SELECT max(number) FROM runs) AND parameters = ?", (f'[["n",{n}]]',)
+    )
     if unfinished and unfinished[0][0] not in ("succeeded", "reused") and campaign.random.random() < 0.3:
         campaign.counts["resumed"] += 1
         return subject.command("resume")
@@ -126,5 +132,3 @@ def _command_line(pid: int) -> bytes:
 
 def _describe(pids: list[int]) -> str:
     return "; ".join(_command_line(pid).replace(b"\0", b" ").decode(errors="replace")[:80] for pid in pids)
-
-

@@ -15,6 +15,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 from mlpipe_engine.hashing.scan import walk_artifact
 
@@ -54,22 +55,13 @@ pipeline = Pipeline(ws, [step("one", one), step("two", two, one), step("three", 
 
 
 @dataclass
-class Finding:
-    """Something that must not be."""
-
-    where: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
-
-
-@dataclass
 class Subject:
     root: Path
     pause: float = 0.02
     """Seconds each of the first three steps takes."""
     environment: dict[str, str] = field(default_factory=dict)
+
+    _started: int = 0
 
     def __post_init__(self) -> None:
         self.trace = self.root.parent / f"{self.root.name}.trace"
@@ -89,7 +81,10 @@ class Subject:
         return self.root / ".mlpipe"
 
     def variables(self, more: dict[str, str] | None = None) -> dict[str, str]:
-        found = os.environ | {"PYTHONPATH": f"{REPOSITORY / 'engine'}{os.pathsep}{REPOSITORY}", "XDG_RUNTIME_DIR": str(self.runtime)}
+        found = os.environ | {
+            "PYTHONPATH": f"{REPOSITORY / 'engine'}{os.pathsep}{REPOSITORY}",
+            "XDG_RUNTIME_DIR": str(self.runtime),
+        }
         return found | self.environment | (more or {})
 
     def command(self, *words: str) -> list[str]:
@@ -98,22 +93,41 @@ class Subject:
     def run_words(self, n: int) -> list[str]:
         return self.command("run", "--param", f"n={n}")
 
-    def start(self, command: list[str], more: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            command, cwd=self.root, env=self.variables(more), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, errors="replace",
-        )  # fmt: skip
+    def start(self, command: list[str], more: dict[str, str] | None = None) -> Started:
+        """Its output goes to files, so that it can be looked at while the command goes on."""
+        self._started += 1
+        base = self.trace.parent / f"{self.root.name}.{self._started}"
+        with open(f"{base}.out", "wb") as out, open(f"{base}.err", "wb") as err:
+            process = subprocess.Popen(
+                command, cwd=self.root, env=self.variables(more), stdin=subprocess.DEVNULL, stdout=out, stderr=err
+            )
+        return Started(process, Path(f"{base}.out"), Path(f"{base}.err"))
 
-    def finish(self, process: subprocess.Popen[str], seconds: float = TIMEOUT_SECONDS) -> Ended:
+    def finish(self, started: Started, seconds: float = TIMEOUT_SECONDS) -> Ended:
         """Waits; a process that takes longer is killed, and told as such."""
+        hung = False
         try:
-            out, err = process.communicate(timeout=seconds)
-            return Ended(process.returncode, out, err)
+            started.process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
-            process.kill()
-            end_tree(self.root)
-            out, err = process.communicate()
-            return Ended(process.returncode, out, err, hung=True)
+            hung = True
+            kill([*tree_of(started.pid), *processes_of(self.root)])
+            started.process.wait()
+        ended = Ended(started.process.returncode, started.said(), started.err.read_text(errors="replace"), hung)
+        started.out.unlink()
+        started.err.unlink()
+        return ended
+
+    def await_moment(self, started: Started, n: int, random: Random) -> None:
+        """A random moment of a run: soon after its start, or soon after one of the things that happen in it."""
+        if random.random() < 0.25:
+            time.sleep(random.uniform(0.02, 0.5))
+            return
+        wanted = random.randint(1, 2 * len(STEPS))
+        while started.process.poll() is None:
+            if sum(self.starts(n).values()) + len(started.printed()) >= wanted:
+                time.sleep(random.uniform(0.0, 0.06))
+                return
+            time.sleep(0.002)
 
     def run(self, n: int, more: dict[str, str] | None = None, command: list[str] | None = None) -> Ended:
         return self.finish(self.start(command or self.run_words(n), more))
@@ -121,19 +135,16 @@ class Subject:
     # questions
 
     def rows(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
-        """From a connection that only reads. No store yet: no rows."""
+        """From a connection that only reads, so that nothing is mended by looking. No store yet: no rows."""
         path = self.state / "state.db"
         if not path.exists():
             return []
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30.0)
         try:
-            return connection.execute(sql, values).fetchall()
+            return _ask(path, "ro", sql, values)
         except sqlite3.OperationalError as error:
-            if "no such table" in str(error):
-                return []
+            if "readonly" in str(error):  # killed while the file was made: SQLite has to roll back before anybody can read
+                return _ask(path, "rw", sql, values)
             raise
-        finally:
-            connection.close()
 
     def acknowledged(self, n: int) -> set[str]:
         """Steps that count as done for this value: succeeded in a run with it."""
@@ -185,6 +196,28 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Started:
+    process: subprocess.Popen[bytes]
+    out: Path
+    err: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def said(self) -> str:
+        return self.out.read_text(errors="replace")
+
+    def printed(self) -> set[str]:
+        """Steps it has told to be done."""
+        return done_in(self.said())
+
+
+def done_in(text: str) -> set[str]:
+    return {step for step in STEPS if f"\n  {step:<5}  succeeded" in text}
+
+
+@dataclass(frozen=True)
 class Ended:
     """How a command ended."""
 
@@ -192,6 +225,10 @@ class Ended:
     out: str
     err: str
     hung: bool = False
+
+    @property
+    def printed(self) -> set[str]:
+        return done_in(self.out)
 
     def bad_manners(self) -> list[str]:
         """What no command may do, whatever happens to it."""
@@ -205,6 +242,18 @@ class Ended:
 
     def __str__(self) -> str:
         return f"exit {self.code}\n--- stdout\n{self.out}--- stderr\n{self.err}"
+
+
+def _ask(path: Path, mode: str, sql: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=30.0)
+    try:
+        return connection.execute(sql, values).fetchall()
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return []
+        raise
+    finally:
+        connection.close()
 
 
 def processes_of(root: Path) -> list[int]:
@@ -247,10 +296,6 @@ def kill(pids: list[int], number: int = signal.SIGKILL) -> None:
             os.kill(pid, number)
         except ProcessLookupError:
             pass
-
-
-def end_tree(root: Path) -> None:
-    kill(processes_of(root))
 
 
 def left_after(root: Path, pids: list[int], seconds: float) -> list[int]:
