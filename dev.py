@@ -1,4 +1,4 @@
-"""Set-up and chores of the project: python3 dev.py demo | test | lint | check | gates | bench | lock. Standard library only.
+"""Set-up and chores of the project: python3 dev.py demo | test | lint | check | gates | bench | faults | lock. Standard library only.
 
 The first call makes .venv inside the clone from requirements.lock (with hashes); later calls fetch nothing. Needs no root, no
 compiler and no make. $PYTHON chooses the interpreter, else the first of python3.14 ... python3.11 that works is taken.
@@ -34,6 +34,7 @@ def main(words):
         "check": check,
         "gates": gates,
         "bench": bench,
+        "faults": faults,
         "lock": lock,
         "venv": lambda _: 0,
     }
@@ -87,6 +88,11 @@ def gates(words):
 def bench(words):
     """Against other tools and floors; everything it makes lies below .cache/bench. --help names the benchmarks."""
     return call([PYTHON, "-m", "benchmarks", *words])
+
+
+def faults(words):
+    """Kill, tear, fail, cut the power: campaigns of minutes to hours, each with a one-line verdict. Needs a C compiler."""
+    return call([PYTHON, os.path.join(HERE, "tests", "faults"), *words])
 
 
 def lock(words):

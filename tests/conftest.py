@@ -35,6 +35,7 @@ def _can_unshare() -> bool:
 
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "git": (lambda: shutil.which("git") is not None, "apt-get install git"),
+    "cc": (lambda: shutil.which("cc") is not None, "apt-get install gcc libc6-dev"),
     "tmux": (lambda: shutil.which("tmux") is not None, "apt-get install tmux"),
     "strace": (lambda: shutil.which("strace") is not None, "apt-get install strace"),
     "uv": (lambda: shutil.which("uv") is not None, "pip install uv"),

@@ -239,6 +239,10 @@ class FilesystemError(MlpipeError):
             errno.EACCES: "Change the owner or the mode of that path.",
             errno.EPERM: "Change the owner or the mode of that path.",
             errno.EMFILE: "Raise the limit of open files (ulimit -n), then run the same command again.",
+            errno.ENFILE: "Close other programs, then run the same command again.",
+            errno.EAGAIN: "Raise the limit of processes (ulimit -u) or end some, then run the same command again.",
+            errno.ENOMEM: "Close other programs, or give the process more memory (ulimit -v).",
+            errno.EFBIG: "Raise the limit of file sizes (ulimit -f), then run the same command again.",
             errno.EIO: "Check the disk; `mlpipe-tui doctor` tells what of the store is still whole.",
         }
         name = path or error.filename or ""

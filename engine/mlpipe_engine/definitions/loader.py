@@ -14,7 +14,7 @@ from typing import Protocol
 
 from mlpipe_engine import __version__
 from mlpipe_engine.definitions.witness import Item, still_valid
-from mlpipe_engine.errors import DefinitionError, DuplicateNameError, PipelineLoadError
+from mlpipe_engine.errors import DefinitionError, DuplicateNameError, FilesystemError, PipelineLoadError
 from mlpipe_engine.model import wire
 from mlpipe_engine.model.spec import PipelineSpec
 
@@ -132,7 +132,7 @@ def _load_in_child(root: str, files: tuple[str, ...]) -> dict[str, object]:
         )
     except OSError as error:
         os.close(reading)
-        raise PipelineLoadError(files[0], "", f"cannot start {sys.executable}: {error.strerror}") from error
+        raise FilesystemError.of(error, "start", sys.executable) from error  # the machine's trouble, not the definition's
     finally:
         os.close(writing)
     answer, printed, timed_out = _listen(child, reading)

@@ -139,7 +139,10 @@ def _keep_git_facts(site: Site, run: RunRecord, recorder: Recorder) -> None:
 
     if os.path.isdir(os.path.join(site.root, ".git")) or _inside_git(site.root):
         thread = threading.Thread(target=ask, name="git", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # no thread to be had: the run goes on without git's facts
+            return
         recorder.before_close(thread.join)
 
 

@@ -316,7 +316,11 @@ class Run:
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(2, thread_name_prefix="collect")
-        future = self._pool.submit(collect, *arguments)
+        try:
+            future = self._pool.submit(collect, *arguments)
+        except RuntimeError:  # no thread to be had: other steps wait
+            self._collected(attempt, finished, collect(*arguments))
+            return
         future.add_done_callback(lambda _: parts.wake())
         self._collecting[future] = (attempt, finished)
 

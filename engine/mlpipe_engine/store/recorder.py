@@ -39,7 +39,13 @@ class Recorder:
         self._on_failure: Callable[[], None] | None = None
         self._before_close: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._loop, name="recorder", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # all that Python says of it; the limit was of processes or of memory
+            raise FilesystemError(
+                "cannot start a thread: the system refused it",
+                hint="Raise the limit of processes or of memory (ulimit -u, ulimit -v).",
+            ) from error
 
     def on_failure(self, callback: Callable[[], None]) -> None:
         self._on_failure = callback
