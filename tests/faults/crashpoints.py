@@ -22,7 +22,8 @@ def campaign(campaign: Campaign) -> None:
     points = [(mode, number) for number in range(1, len(operations) + 1) for mode in MODES]
     points = [(mode, number) for mode, number in points if mode != "torn" or operations[number - 1].split()[1] in _TEARABLE]
     points = spread(campaign, points, 60 if campaign.quick else _MOST)
-    campaign.notes.append(f"of {len(operations)} operations")
+    campaign.random.shuffle(points)  # so that a time limit still sees all parts
+    campaign.notes.append(f"{len(points)} points wanted, of {len(operations)} operations")
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda point: strike(campaign, *point), points))
 
