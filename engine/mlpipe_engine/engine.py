@@ -898,6 +898,15 @@ class Engine:
         except (OSError, ValueError):
             return ""
 
+    def run_dir(self, run_id: str) -> str:
+        """The folder of a run, with its steps. Raises FilesystemError."""
+        from mlpipe_engine.runner.repeat import open_view
+
+        run = self._runs().get(run_id)
+        if run.mirrors is None:
+            return os.path.join(self.state_dir, "runs", run.experiment, str(run.number))
+        return open_view(self.state_dir, run, [(step, self.step_dir(run_id, step.name)) for step in self.steps(run_id)])
+
     def log_path(self, run_id: str, step: str, stream: str) -> str:
         return os.path.join(self.step_dir(run_id, step), "logs", f"{stream}.log")
 

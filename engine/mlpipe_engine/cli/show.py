@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 
 from mlpipe_engine.cli.output import (
     local_time,
@@ -19,7 +20,7 @@ from mlpipe_engine.cli.parse import Arguments
 from mlpipe_engine.cli.sweep import comparison_document, folded, headline, print_comparison
 from mlpipe_engine.cli.undeclared import undeclared_document, undeclared_lines
 from mlpipe_engine.engine import Engine
-from mlpipe_engine.errors import UsageError
+from mlpipe_engine.errors import FilesystemError, UsageError
 from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord
 from mlpipe_engine.model.states import State
 from mlpipe_engine.model.text import clean
@@ -133,6 +134,9 @@ def _print_run(engine: Engine, run: RunRecord, interrupted: bool) -> None:
         facts.append(("part of", f"run {engine.find_run(run.parent).number}"))
     if run.resumed_from:
         facts.append(("resumed from", f"run {engine.find_run(run.resumed_from).number}"))
+    if run.kind == "run":
+        with suppress(FilesystemError):  # a project that can only be read has no folder for a run that repeats another
+            facts.append(("folder", engine.run_dir(run.id)))
     if run.error:
         facts.append(("error", run.error))
     width = max(len(name) for name, _ in facts)
