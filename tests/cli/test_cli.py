@@ -344,3 +344,11 @@ def test_a_detached_run_survives_hangup_of_its_starter(gated: tuple[World, Path]
     gate.touch()
     assert world.cli("attach", "latest").returncode == 0
     assert sys.platform
+
+
+@pytest.mark.parametrize("words", [("--help",), ("--version",), ("runs", "--help")], ids=" ".join)
+def test_a_reader_that_leaves_is_no_trouble(world: World, words: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        ["sh", "-c", '(sleep 0.3; exec "$@") | true', "sh", *world.command(*words)], env=world.environment(), capture_output=True, check=False
+    )  # fmt: skip
+    assert done.stderr == b""

@@ -9,16 +9,9 @@ from importlib import import_module
 
 def main(argv: list[str]) -> int:
     """Returns the exit code. Never shows a traceback of ours without --debug."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        return _help(argv[1:])
-    if argv[0] in ("-V", "--version"):
-        from mlpipe_engine import __version__
-
-        print(f"mlpipe-tui {__version__}")
-        return 0
     debug, as_json = "--debug" in argv, "--json" in argv
     try:
-        code = _dispatch(argv)
+        code = _answer(argv)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -32,6 +25,17 @@ def main(argv: list[str]) -> int:
         return _trouble(error, as_json)
     except RecursionError as error:  # pragma: no cover
         return _trouble(error, as_json)
+
+
+def _answer(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        return _help(argv[1:])
+    if argv[0] in ("-V", "--version"):
+        from mlpipe_engine import __version__
+
+        print(f"mlpipe-tui {__version__}")
+        return 0
+    return _dispatch(argv)
 
 
 def _help(words: list[str]) -> int:
