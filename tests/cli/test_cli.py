@@ -352,3 +352,25 @@ def test_a_reader_that_leaves_is_no_trouble(world: World, words: tuple[str, ...]
         ["sh", "-c", '(sleep 0.3; exec "$@") | true', "sh", *world.command(*words)], env=world.environment(), capture_output=True, check=False
     )  # fmt: skip
     assert done.stderr == b""
+
+
+def test_status_tells_what_ran_last_and_what_looks_different(world: World) -> None:
+    assert "no runs yet" in world.cli("status").stdout
+    world.write("data.csv", "1")
+    world.define('p = Pipeline(ws, [CommandStep(["/bin/cat", Path("data.csv")], name="s")])'.replace("ws, [", "ws, steps=["))
+    world.write("pipeline.py", "from pathlib import Path\n" + (world.root / "pipeline.py").read_text())
+    past = time.time() - 10
+    for name in ("data.csv", "pipeline.py", "mlpipe.toml"):
+        os.utime(world.root / name, (past, past))
+    time.sleep(2.1)  # what changed within two seconds of the look is not trusted
+    world.cli("run")
+    assert "run 1 succeeded" in world.cli("status").stdout
+    assert world.json("status")["items"][0] | {"finished_at": ""} == {
+        "pipeline": "p", "run": 1, "state": "succeeded", "finished_at": "", "changed": [],
+    }  # fmt: skip
+    done = world.cli("run")
+    assert "run 2 is up to date" in done.stdout and "s  reused     from run 1" in done.stdout
+    assert "run 2 reused" in world.cli("status").stdout and "nothing has changed since" in world.cli("status").stdout
+    world.write("data.csv", "2")
+    assert "looks different: data.csv" in world.cli("status").stdout
+    assert "1 ran" in world.cli("run").stdout

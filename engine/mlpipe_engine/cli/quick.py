@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from _sqlite3 import Error
+from typing import Any
 
 from mlpipe_engine.cli.parse import Arguments
 from mlpipe_engine.store.uptodate import UpToDate, changes, check, find_root, open_quickly
@@ -76,14 +77,15 @@ def _news(row: dict[str, object]) -> str:
 def _pipelines(root: str) -> list[dict[str, object]]:
     """One row a pipeline: its last run, and what of its last up-to-date entry no longer holds (None: there is none)."""
     connection = open_quickly(root)
-    if connection is None:
-        return []
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
     entries: dict[str, list[str]] = {}
-    for (body,) in connection.execute("SELECT body FROM uptodate ORDER BY run LIMIT 50").fetchall():
-        facts, changed = changes(root, body, version)
-        entries[facts["pipeline"]] = changed
-    rows = connection.execute(LAST_RUNS).fetchall()
+    if connection is None:
+        rows = _rows_to_look_at(root)
+    else:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        for (body,) in connection.execute("SELECT body FROM uptodate ORDER BY run LIMIT 50").fetchall():
+            facts, changed = changes(root, body, version)
+            entries[facts["pipeline"]] = changed
+        rows = connection.execute(LAST_RUNS).fetchall()
     found: list[dict[str, object]] = []
     for pipeline, number, run_id, state, finished in rows:
         if state in ("queued", "running") and not _is_alive(root, run_id):
@@ -92,6 +94,14 @@ def _pipelines(root: str) -> list[dict[str, object]]:
         fresh = entries.get(pipeline) if state in ("succeeded", "reused") else None
         found.append({"pipeline": pipeline, "run": number, "state": state, "finished_at": finished, "changed": fresh})
     return found
+
+
+def _rows_to_look_at(root: str) -> list[tuple[Any, ...]]:
+    """The long way: no store yet, or one this user may only read."""
+    from mlpipe_engine.store.database import Database
+
+    database = Database.open(os.path.join(root, ".mlpipe"), create=False)
+    return database.query(LAST_RUNS) if database is not None else []
 
 
 LAST_RUNS = (
