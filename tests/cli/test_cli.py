@@ -310,7 +310,9 @@ def test_in_tmux_the_screen_ends_clean(world: World, columns: int, rows: int) ->
     tmux = ["tmux", "-L", socket, "-f", "/dev/null"]
     try:
         subprocess.run(
-            [*tmux, "new-session", "-d", "-x", str(columns), "-y", str(rows), "-c", world.root, *variables, command], check=True
+            [*tmux, "new-session", "-d", "-x", str(columns), "-y", str(rows), "-c", world.root, *variables, command],
+            check=True,
+            env={**os.environ, "SHELL": "/bin/sh"},  # not every user has a shell to log in with
         )
         deadline = time.monotonic() + 30
         screen = ""

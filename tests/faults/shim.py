@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
 _SOURCE = Path(__file__).with_name("shim.c")
 _CACHE = Path(__file__).resolve().parents[2] / ".cache" / "faults"
+if {" ", ":"} & set(str(_CACHE)):  # LD_PRELOAD is a list separated by these
+    _CACHE = Path(tempfile.gettempdir()) / f"mlpipe-faults-{os.geteuid()}"
 
 
 @lru_cache(maxsize=1)

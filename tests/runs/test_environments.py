@@ -405,8 +405,8 @@ def test_packages_only_conda_has_are_made_by_the_conda_program_that_is_there(
     """A stand-in for micromamba: it takes the words the real one takes and makes an environment with conda's own list of packages."""
     thing.write("bin/micromamba", f"""#!/bin/sh
 [ "$1 $2 $3" = "create -y -p" ] || exit 9
-echo "$@" > {thing.root}/words
-{sys.executable} -m venv --without-pip "$4" && mkdir "$4/conda-meta" && touch "$4/conda-meta/cudatoolkit-11.8-h1.json"
+echo "$@" > "{thing.root}/words"
+"{sys.executable}" -m venv --without-pip "$4" && mkdir "$4/conda-meta" && touch "$4/conda-meta/cudatoolkit-11.8-h1.json"
 """, 0o755)  # fmt: skip
     monkeypatch.setenv("PATH", f"{thing.root}/bin:/usr/bin:/bin")
     define(thing, """
