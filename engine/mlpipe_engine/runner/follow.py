@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from mlpipe_engine.executors.staging import Layout
 from mlpipe_engine.model.records import MetricRecord
+from mlpipe_engine.runner.step_events import read_events
 
 
 @dataclass
@@ -50,8 +51,6 @@ class Follower:
     def read(self, *, final: bool) -> StepEvents:
         if not final:
             self._index_logs()
-        from mlpipe_engine.runner.step_events import read_events
-
         batch = StepEvents()
         try:
             size = os.stat(self._layout.events).st_size
