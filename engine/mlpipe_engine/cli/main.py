@@ -86,7 +86,8 @@ def _trouble(error: Exception, as_json: bool) -> int:
     from mlpipe_engine.errors import FilesystemError, MlpipeError, PipelineLoadError
 
     if isinstance(error, OSError) and not isinstance(error, MlpipeError):
-        error = FilesystemError.of(error, f"use {error.filename}" if error.filename else "go on", "")
+        ours = "mlpipe_engine" in str(error.filename)  # a module that could not be opened says nothing to anybody
+        error = FilesystemError.of(error, f"use {error.filename}" if error.filename and not ours else "go on", "")
     if isinstance(error, MemoryError):
         error = FilesystemError("not enough memory", hint="Close other programs, or give the process more memory.")
     if not isinstance(error, MlpipeError):
