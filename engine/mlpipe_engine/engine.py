@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
-from mlpipe_engine.config.project import ProjectConfig, find_root, load_config
+from mlpipe_engine.config.project import FILE_NAME, ProjectConfig, find_root, load_config
 from mlpipe_engine.errors import (
     ExecutorUnavailableError,
     FilesystemError,
@@ -62,6 +62,13 @@ def _nowhere(event: Event) -> None:
     return
 
 
+def _lstat(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
 def _unseen(run: RunRecord) -> None:
     return
 
@@ -83,6 +90,8 @@ class Engine:
         self.say: Callable[[str], None] = _nothing
         """Told what goes on before a run starts: the building of an environment, which may take minutes."""
         self._project_id = ""
+        self._config_seen: os.stat_result | None = None
+        """mlpipe.toml as it was before it was read."""
         self._fresh_texts: dict[str, str] = {}
         self._observers: dict[str, Observer] = {}
 
@@ -90,7 +99,10 @@ class Engine:
     def open(cls, start: str | None = None) -> Engine:
         """Raises ProjectNotFoundError, ConfigError."""
         root = find_root(start)
-        return cls(root, load_config(root))
+        seen = _lstat(os.path.join(root, FILE_NAME))
+        engine = cls(root, load_config(root))
+        engine._config_seen = seen
+        return engine
 
     def close(self) -> None:
         """Give back what this thread holds of the store. The engine can be used again afterwards."""
@@ -407,7 +419,7 @@ class Engine:
         from mlpipe_engine.runner.repeat import Repeater
 
         return Repeater(
-            root=self.root, state_dir=self.state_dir, config_path=self.config.path, database=self._writable(),
+            root=self.root, state_dir=self.state_dir, config=(self.config.path, self._config_seen), database=self._writable(),
             artifacts=decisions.artifacts, stats=decisions.resolver.stats, definitions=self._known_definitions(),
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from mlpipe_engine.cli.parse import Arguments
 from mlpipe_engine.cli.render import RunView, Screen
 from mlpipe_engine.cli.undeclared import say_undeclared
 from mlpipe_engine.engine import Engine
-from mlpipe_engine.errors import ParameterError, RunNotFoundError, UsageError, nearest
+from mlpipe_engine.errors import RunNotFoundError, UsageError
 from mlpipe_engine.model import wire
 from mlpipe_engine.model.events import Event
 from mlpipe_engine.model.plan import Cause, Execute, Reuse, Skip, StepPlan, Undecided
@@ -70,22 +70,15 @@ def _request(arguments: Arguments) -> tuple[str, ...]:
 
 
 def _parameters(texts: tuple[str, ...], spec: PipelineSpec) -> tuple[tuple[str, Json], ...]:
-    from mlpipe_engine.planning.parameters import parse_cli
+    from mlpipe_engine.planning.parameters import named, parse_cli
 
-    known = {parameter.name: parameter for parameter in spec.parameters}
     found: dict[str, Json] = {}
     for text in texts:
         name, value = _pair(text, "param")
-        if name not in known:
-            close = nearest(name, known)
-            raise ParameterError(
-                f"pipeline {spec.name!r} has no parameter {name!r}" + (f"; did you mean {close!r}?" if close else ""), field=name,
-                expected="one of " + ", ".join(sorted(known)) if known else "no parameter: the pipeline has none",
-                hint="List the parameters with `mlpipe-tui pipelines`.",
-            )  # fmt: skip
+        parameter = named(spec, name)
         if name in found:
             raise UsageError(f"--param {name} was given twice", hint="Give it once; lists are written as JSON: '[1, 2]'.")
-        found[name] = parse_cli(known[name], value)
+        found[name] = parse_cli(parameter, value)
     return tuple(sorted(found.items()))
 
 

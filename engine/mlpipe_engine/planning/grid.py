@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from itertools import product
 
-from mlpipe_engine.errors import ParameterError, UsageError, nearest
+from mlpipe_engine.errors import ParameterError, UsageError
 from mlpipe_engine.model.encoding import encode
 from mlpipe_engine.model.spec import Json, ParameterSpec, PipelineSpec
-from mlpipe_engine.planning.parameters import effective, parse_cli, render
+from mlpipe_engine.planning.parameters import effective, named, parse_cli, render
 
 MAX_POINTS = 10_000
 
@@ -26,23 +26,16 @@ def parse_axes(spec: PipelineSpec, texts: Iterable[str], given: Mapping[str, Jso
 
     `given`: parameters that have one value for the whole grid.
     """
-    known = {parameter.name: parameter for parameter in spec.parameters}
     axes: list[Axis] = []
     for text in texts:
         name, equals, values = text.partition("=")
         if not equals or not name or not values:
             raise UsageError(f"--grid got {text!r}", expected="NAME=VALUE,VALUE or NAME=START:STOP:STEP")
-        if name not in known:
-            close = nearest(name, known)
-            raise ParameterError(
-                f"pipeline {spec.name!r} has no parameter {name!r}" + (f"; did you mean {close!r}?" if close else ""), field=name,
-                expected="one of " + ", ".join(sorted(known)) if known else "no parameter: the pipeline has none",
-                hint="List the parameters with `mlpipe-tui pipelines`.",
-            )  # fmt: skip
+        parameter = named(spec, name)
         if name in given or any(name == axis[0] for axis in axes):
             other = "by --param and by --grid" if name in given else "by two --grid"
             raise UsageError(f"parameter {name!r} is given {other}", hint="Give all its values in one --grid.")
-        axes.append((name, _distinct(_checked(spec, known[name], _words(known[name], values), given))))
+        axes.append((name, _distinct(_checked(spec, parameter, _words(parameter, values), given))))
     count = 1
     for _, found in axes:
         count *= len(found)

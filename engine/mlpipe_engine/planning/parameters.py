@@ -126,6 +126,19 @@ def _shown(value: Json) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def named(spec: PipelineSpec, name: str) -> ParameterSpec:
+    """Raises ParameterError with the nearest name."""
+    known = {parameter.name: parameter for parameter in spec.parameters}
+    if name in known:
+        return known[name]
+    close = nearest(name, known)
+    raise ParameterError(
+        f"pipeline {spec.name!r} has no parameter {name!r}" + (f"; did you mean {close!r}?" if close else ""), field=name,
+        expected="one of " + ", ".join(sorted(known)) if known else "no parameter: the pipeline has none",
+        hint="List the parameters with `mlpipe-tui pipelines`.",
+    )  # fmt: skip
+
+
 def parse_cli(parameter: ParameterSpec, text: str) -> Json:
     """The value meant by `--param name=text`. Texts stay texts; `null` is None where None is allowed; lists are JSON.
 

@@ -39,7 +39,8 @@ class Repeater:
 
     root: str
     state_dir: str
-    config_path: str
+    config: tuple[str, os.stat_result | None]
+    """mlpipe.toml, and its stat from before it was read: what it says now may not be what the decisions rest on."""
     database: Database
     artifacts: ArtifactStore
     stats: StatCache
@@ -108,7 +109,7 @@ class Repeater:
         if self.stats.unwatchable or not any(wire.dump(known) == wire.dump(spec) for known in definitions.pipelines):
             return None
         witness = Witness(self.root, self.stats.since_ns)
-        self.stats.look(self.config_path)
+        self.stats.saw(*self.config)
         for path in _git_files(self.root):
             self.stats.look(path)
         witness.saw(self.stats.seen)
