@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlpipe_engine.engine import Engine
 from mlpipe_engine.store.uptodate import check
 from worlds import World
 
@@ -122,3 +123,16 @@ def test_a_file_as_young_as_the_look_is_not_trusted(world: World) -> None:
     world.define('from pathlib import Path\np = Pipeline(ws, steps=[CommandStep(["/bin/cat", Path("data.csv")], name="s")])')
     world.cli("run")
     assert check(str(world.root), ["run"]) is None
+
+
+def test_a_project_file_that_changed_after_it_was_read_is_no_ground(world: World) -> None:
+    world.define('p = Pipeline(ws, steps=[CommandStep("true", name="s")])')
+    engine = Engine.open(str(world.root))
+    spec = engine.pipeline()
+    world.write("mlpipe.toml", "[default]\ncompute = 'local'\n")
+    time.sleep(2.1)
+    engine.run(spec, world.options(request=("run",)))
+    assert check(str(world.root), ["run"]) is None
+    again = Engine.open(str(world.root))
+    again.run(spec, world.options(request=("run",)))
+    assert check(str(world.root), ["run"]) is not None
