@@ -11,6 +11,27 @@ from mlpipe_engine.model.spec import Resources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """What an attempt that runs in a container needs besides: everything else of the machine is hidden from it."""
+
+    image: str
+    """An id or a reference the engine knows; nothing is pulled."""
+    engine: str = ""
+    """URL of the engine; "" is the one this machine has."""
+    user: str = ""
+    """"uid:gid"; "" is the image's own."""
+    network: str = "none"
+    cpus: float | None = None
+    memory_bytes: int | None = None
+    """A limit that is enforced: more ends the step."""
+    shm_bytes: int = 512_000_000
+    pids: int = 1024
+    gpus: tuple[str, ...] = ()
+    """Ids of the devices that were leased for it."""
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepTask:
     """One attempt of one step, fully laid out on disk: everything an executor needs and nothing of the scheduler."""
 
@@ -32,6 +53,8 @@ class StepTask:
     resources: Resources
     mounts: tuple[tuple[str, str], ...] = ()
     """(host path, path in the step): lent read-only."""
+    container: Container | None = None
+    """None: a process of this machine."""
 
 
 @dataclass(frozen=True, slots=True)

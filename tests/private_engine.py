@@ -1,0 +1,106 @@
+"""A container engine of the tests' own: its network and mount namespace, its folder, thrown away after.
+
+Never start a second dockerd outside of a network namespace of its own: with `bridge: none` it deletes the docker0 of the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import docker
+
+
+def _attempt(command: list[str]) -> bool:
+    return subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL).returncode == 0
+
+
+@lru_cache(maxsize=1)
+def can_start() -> bool:
+    """Root, the programs, and a kernel that lets namespaces and overlays be made."""
+    if os.geteuid() != 0 or not all(map(shutil.which, ("dockerd", "containerd", "runc", "unshare", "iptables"))):
+        return False
+    return _attempt(["unshare", "-n", "-m", "mount", "-t", "tmpfs", "none", "/mnt"])
+
+
+class PrivateEngine:
+    """`with PrivateEngine() as engine:` gives one that answers at `engine.url`."""
+
+    def __init__(self, *, live_restore: bool = False, more: Mapping[str, object] = {}) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="mlpipe-engine-"))
+        self.url = f"unix://{self.folder}/docker.sock"
+        self._program: subprocess.Popen[bytes] | None = None
+        config = {
+            "bridge": "none", "iptables": False, "ip6tables": False, "userland-proxy": False, "live-restore": live_restore, **more
+        }  # fmt: skip
+        (self.folder / "daemon.json").write_text(json.dumps(config))
+
+    def __enter__(self) -> PrivateEngine:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        return int((self.folder / "pid").read_text())
+
+    def start(self) -> None:
+        folder = self.folder
+        (folder / "pid").unlink(missing_ok=True)
+        with open(folder / "log", "ab") as log:
+            self._program = subprocess.Popen(
+                ["unshare", "-n", "-m", "--propagation", "private", "dockerd", "--config-file", f"{folder}/daemon.json", "-H", self.url,
+                 "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"],
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + 30
+        while not self.answers():
+            if self._program.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"dockerd did not start: {(folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def answers(self) -> bool:
+        with contextlib.suppress(Exception):
+            return bool(self.client(timeout=2).ping())
+        return False
+
+    def client(self, timeout: float = 30) -> docker.APIClient:
+        return docker.APIClient(base_url=self.url, version="auto", timeout=timeout)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self._program is not None:
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(self.pid, number)
+            if self._program.poll() is None:
+                self._program.wait(30)
+            self._program = None
+
+    def close(self) -> None:
+        """Containers first: a daemon that is killed leaves theirs behind."""
+        with contextlib.suppress(Exception):
+            os.kill(self.pid, signal.SIGCONT)
+        with contextlib.suppress(Exception):
+            client = self.client(timeout=5)
+            for row in client.containers(all=True):
+                client.remove_container(row["Id"], force=True, v=True)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.stop()
+        if self._program is not None:
+            self._program.kill()
+            self._program.wait()
+        for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+            place = line.split()[1].replace("\\040", " ")
+            if place.startswith(str(self.folder)):
+                subprocess.run(["umount", "-l", place], check=False, capture_output=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
