@@ -23,6 +23,8 @@ SYSTEM = {
     "tmux": ("tmux", "tmux"),
     "strace": ("strace", "strace"),
     "unshare": ("unshare", "util-linux"),
+    "docker": ("dockerd", "docker.io"),
+    "iptables": ("iptables", "iptables"),
 }
 
 

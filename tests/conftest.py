@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,6 +21,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY / "engine"), str(REPOSITORY), str(REPOSITORY / "tests")]
 
 from worlds import World  # noqa: E402
+
+if TYPE_CHECKING:
+    from private_engine import PrivateEngine
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -33,6 +37,12 @@ def _can_unshare() -> bool:
     return subprocess.run(["unshare", "-m", "-n", "true"], capture_output=True, check=False).returncode == 0
 
 
+def _can_start_engine() -> bool:
+    from private_engine import can_start
+
+    return can_start()
+
+
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "git": (lambda: shutil.which("git") is not None, "apt-get install git"),
     "cc": (lambda: shutil.which("cc") is not None, "apt-get install gcc libc6-dev"),
@@ -40,9 +50,10 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "strace": (lambda: shutil.which("strace") is not None, "apt-get install strace"),
     "uv": (lambda: shutil.which("uv") is not None, "pip install uv"),
     "unshare": (_can_unshare, "apt-get install util-linux, and run as root"),
+    "docker": (_can_start_engine, "apt-get install docker.io iptables, and run as root"),
     "sample": (lambda: __import__("importlib.util").util.find_spec("sklearn") is not None, "pip install 'mlpipe-tui[sample]'"),
 }
-_CI_INSTALLS = {"git", "tmux", "strace", "sample"}
+_CI_INSTALLS = {"git", "tmux", "strace", "docker", "sample"}
 _skipped: dict[str, int] = {}
 
 
@@ -74,6 +85,23 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
     if os.environ.get("CI") == "true" and bad and session.exitstatus == 0:
         print(f"\nCI installs {', '.join(bad)}, so tests that need it may not be skipped")
         session.exitstatus = 1
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[PrivateEngine]:
+    """A container engine of this test process; its test image is made once."""
+    from private_engine import PrivateEngine
+
+    with PrivateEngine() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def image(engine: PrivateEngine) -> str:
+    """A small image with the Python that runs the tests, its standard library and the usual programs."""
+    from private_engine import small_image
+
+    return small_image(engine)
 
 
 @pytest.fixture

@@ -104,3 +104,25 @@ class PrivateEngine:
             if place.startswith(str(self.folder)):
                 subprocess.run(["umount", "-l", place], check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def small_image(engine: PrivateEngine) -> str:
+    """Made by the product's own way from the base interpreter of the one that runs the tests, without its packages."""
+    import platform
+    import sys
+    from dataclasses import replace
+
+    from mlpipe_engine.executors import interpreters
+    from mlpipe_engine.executors.containers import host_image
+    from mlpipe_engine.executors.interpreters import Interpreter
+    from mlpipe_engine.hashing.stat_cache import StatCache
+
+    stats = StatCache()
+    base = Interpreter(os.path.realpath(sys.executable), "the tests")
+    description, _ = interpreters.describe_cached(base, "/", None, stats)
+    contents, _ = host_image.contents_of(base, description, stats, None)
+    contents = replace(contents, sites=(), key="0" * 12 + contents.key)
+    client = engine.client(timeout=300)
+    architecture = "arm64" if platform.machine() == "aarch64" else "amd64"
+    host_image.build(contents, architecture, str(engine.folder / "images"), lambda data: list(client.load_image(data)))
+    return str(client.inspect_image(contents.tag)["Id"])

@@ -36,6 +36,9 @@ def wait_all(executor: Executor, count: int, seconds: float = 20.0) -> dict[str,
 
 
 class ExecutorContract:
+    many = 60
+    """How many attempts at once are no trouble to it."""
+
     @pytest.mark.parametrize("code", [0, 1, 3, 126, 255])
     def test_the_exit_code_is_the_programs_own(self, executor: Executor, tmp_path: Path, code: int) -> None:
         started = task(tmp_path, f"exit {code}")
@@ -52,11 +55,11 @@ class ExecutorContract:
         assert Path(started.stderr_path).read_text() == "err\n"
 
     def test_many_at_once_each_ends_once(self, executor: Executor, tmp_path: Path) -> None:
-        tasks = [task(tmp_path, f"exit {number % 7}") for number in range(60)]
+        tasks = [task(tmp_path, f"exit {number % 7}") for number in range(self.many)]
         for started in tasks:
             executor.start(started)
-        found = wait_all(executor, 60)
-        assert [found[t.attempt_id].exit for t in tasks] == [Exited(number % 7) for number in range(60)]
+        found = wait_all(executor, self.many, 60.0)
+        assert [found[t.attempt_id].exit for t in tasks] == [Exited(number % 7) for number in range(self.many)]
 
     def test_a_step_killed_by_somebody_else(self, executor: Executor, tmp_path: Path) -> None:
         started = task(tmp_path, "kill -9 $$")
