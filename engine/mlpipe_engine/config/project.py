@@ -18,7 +18,7 @@ MAX_DEPTH = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeConfig:
-    """A compute target: where steps run. `local` always exists."""
+    """A compute target: where steps run. `local` and `docker` always exist."""
 
     name: str
     kind: str = "process"
@@ -29,6 +29,14 @@ class ComputeConfig:
     """What is noticed of undeclared reads: "python", "full" (strace) or "off"."""
     isolation: str = "none"
     """ "strict": undeclared reads are refused (Landlock)."""
+    image: str | None = None
+    """Of kind "docker": what its steps run in. None: an image is made from the interpreter they would have as processes."""
+    engine: str = ""
+    """URL of the container engine; "" is the one the docker command would use."""
+    network: str = "none"
+    """Of containers: "none", "bridge", "host", or the name of a network of the engine."""
+    shm_bytes: int = 512_000_000
+    pids: int = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +89,11 @@ _SCHEMA: dict[str, dict[str, str]] = {
     "default": {"compute": "text", "python": "text"},
     "environments": {"find_links": "texts", "no_index": "flag"},
     "store": {"quota": "quota", "network": "switch", "max_log": "size"},
-    "compute.*": {"kind": "text", "cpus": "number", "memory": "size", "python": "text", "audit": "choice", "isolation": "choice"},
-}
+    "compute.*": {
+        "kind": "text", "cpus": "number", "memory": "size", "python": "text", "audit": "choice", "isolation": "choice",
+        "image": "text", "engine": "text", "network": "text", "shm": "size", "pids": "count",
+    },
+}  # fmt: skip
 """Table -> key -> what is expected."""
 _CHOICES = {"audit": ["python", "full", "off"], "isolation": ["none", "strict"]}
 
@@ -118,12 +129,16 @@ def load_config(root: str) -> ProjectConfig:
         ComputeConfig(
             name=name, kind=table.get("kind", "process"), cpus=table.get("cpus"),
             memory_bytes=size_bytes(table["memory"]) if "memory" in table else None, python=table.get("python"),
-            audit=table.get("audit", "python"), isolation=table.get("isolation", "none"),
+            audit=table.get("audit", "python"), isolation=table.get("isolation", "none"), image=table.get("image"),
+            engine=table.get("engine", ""), network=table.get("network", "none"), pids=table.get("pids", 1024),
+            shm_bytes=size_bytes(table["shm"]) if "shm" in table else 512_000_000,
         )
         for name, table in document.get("compute", {}).items()
     ]  # fmt: skip
     if "local" not in {compute.name for compute in computes}:
         computes.insert(0, ComputeConfig(name="local"))
+    if "docker" not in {compute.name for compute in computes}:
+        computes.append(ComputeConfig(name="docker", kind="docker"))
     config = ProjectConfig(
         name=project.get("name") or os.path.basename(root) or "project",
         default_pipeline=project.get("default_pipeline"),
@@ -263,6 +278,8 @@ def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str,
             isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0
         ):
             raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="a number greater than 0")
+        if wanted == "count" and (isinstance(value, bool) or not isinstance(value, int) or value <= 0):
+            raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="a whole number greater than 0")
         if wanted == "flag" and not isinstance(value, bool):
             raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="true or false")
         texts = value if isinstance(value, list) else [value]
@@ -346,4 +363,5 @@ def render_default_config(name: str) -> str:
         f'[project]\nname = "{safe}"\n\n[default]\ncompute = "local"\n\n'
         "# A compute target: where steps run. Every key has a default.\n# [compute.big]\n# cpus = 4\n"
         '# memory = "8GB"\n# python = "../other/.venv"\n'
+        '# [compute.isolated]\n# kind = "docker"\n# image = "python:3.12-slim"\n'
     )

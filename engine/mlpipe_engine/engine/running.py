@@ -13,12 +13,7 @@ from uuid import uuid4
 import mlpipe_engine
 from mlpipe_engine.engine.reading import Sink, nowhere
 from mlpipe_engine.engine.upkeep import Keeping
-from mlpipe_engine.errors import (
-    ExecutorUnavailableError,
-    InputError,
-    MlpipeError,
-    UsageError,
-)  # fmt: skip
+from mlpipe_engine.errors import InputError, MlpipeError, UsageError
 from mlpipe_engine.model.records import RunRecord, Sweep
 from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import FINAL, GOOD, State
@@ -87,14 +82,14 @@ class Running(Keeping):
 
     def _check_computes(self, spec: PipelineSpec, decisions: Decisions, selected: frozenset[str]) -> None:
         for step in spec.steps:
-            if step.name not in selected:
-                continue
-            compute = self.config.compute(decisions.compute_of(step))
-            if compute.kind != "process":
-                raise ExecutorUnavailableError(
-                    f"step {step.name!r} runs on compute target {compute.name!r} of kind {compute.kind!r}, but no executor of that kind is installed",
-                    where=step.where, hint='Use a compute target of kind "process".',
-                )  # fmt: skip
+            if step.name in selected:
+                self.config.compute(decisions.compute_of(step))
+
+    def _provide_images(self, decided: tuple[Decisions, frozenset[str]]) -> None:
+        """Before a run starts: engines have what its steps will run in. Raises ExecutorUnavailableError, EnvironmentProblem."""
+        from mlpipe_engine.runner.containers import provide_images
+
+        provide_images(*decided, self.say)
 
     def run(self, spec: PipelineSpec, options: SubmitOptions, sink: Sink = nowhere) -> RunRecord:
         """Host a run in this process until it is final. SIGINT and SIGTERM cancel it when called from the main thread."""
@@ -102,14 +97,17 @@ class Running(Keeping):
         repeated = self._repeat(spec, options, decided)
         if repeated is not None:
             return self.follow(repeated, sink)
+        self._provide_images(decided)
         run, lock = self._new_run(spec, options)
         return self._host(run, decided, lock, sink)
 
     def submit(self, spec: PipelineSpec, options: SubmitOptions) -> str:
         """Start a run in a process of its own and return its id; it outlives this process."""
-        repeated = self._repeat(spec, options, self._decisions(spec, options))
+        decided = self._decisions(spec, options)
+        repeated = self._repeat(spec, options, decided)
         if repeated is not None:
             return repeated
+        self._provide_images(decided)
         run, lock = self._new_run(spec, options)
         try:
             self._start_runner(run.id, lock)
@@ -189,6 +187,7 @@ class Running(Keeping):
         queries = self._runs()
         try:
             decided = self._decisions(queries.spec(run), queries.options(run.id))
+            self._provide_images(decided)
         except MlpipeError as error:
             self._close_run(run, State.FAILED, str(error))
             locks.unlock(lock, self._life_path(run.id))

@@ -108,6 +108,8 @@ def _reads(step: StepSpec, code: Tree | None, layout: Layout, snapshots: SourceS
     if code is None:
         return None
     used = None if step.code == "snapshot" else snapshots.reads(code, layout.code)
+    if used is not None and step.kind == "python" and step.script not in {path for path, _ in used}:
+        used = None  # the script itself was run for certain: where it does not show, nothing does
     if used is not None or not step.hash_paths:
         return used
     named = {(entry.path, entry.digest) for entry in named_files(step, code)}

@@ -187,6 +187,11 @@ class Decisions:
         for name in conditional:
             self._planned.pop(name, None)
 
+    def is_planned_reuse(self, step: str) -> bool:
+        """Whether the plan made just before found a result to use again."""
+        plan = self._planned.get(step)
+        return plan is not None and isinstance(plan.decision, Reuse)
+
     def decide(self, step: StepSpec, metrics: MetricLookup, before_run: int | None = None) -> StepPlan:
         """The decision for a step all of whose inputs are known. `before_run`: compare with runs before that number."""
         planned = self._planned.pop(step.name, None)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import FilesystemError
 from mlpipe_engine.executors.leases import Leases
-from mlpipe_engine.executors.process import ProcessExecutor
+from mlpipe_engine.executors.routing import RoutingExecutor
 from mlpipe_engine.model.events import Event
 from mlpipe_engine.model.records import RunRecord
 from mlpipe_engine.model.states import GOOD
@@ -90,7 +90,7 @@ def _parts(
         root=site.root, state_dir=site.state_dir, workspace=site.config.name, spec=decisions.spec, options=decisions.options,
         parameters=decisions.parameters, selection=selection, parents=upstream(decisions.spec), finished_before=before,
         decisions=decisions, snapshots=snapshots, artifacts=site.artifacts, queries=results_of,
-        executor=ProcessExecutor(wake_fd), leases=leases, recorder=recorder, journal=_journal(site), max_log_bytes=site.config.store.max_log_bytes,
+        executor=RoutingExecutor(wake_fd, wake), leases=leases, recorder=recorder, journal=_journal(site), max_log_bytes=site.config.store.max_log_bytes,
         place=_place(site.state_dir), signaled=lambda: signals.received,
         cancel_requested=lambda: queries.cancel_requested(run.id), wake=wake,
     )  # fmt: skip

@@ -154,6 +154,11 @@ class RunParts:
         from mlpipe_engine.executors import interpreters
 
         attempt_id = uuid4().hex
+        image = self.decisions.resolver.image(step, self.decisions.compute_of(step))
+        if image is not None:
+            from mlpipe_engine.runner.containers import container_task
+
+            return container_task(self, run, step, layout, attempt_id, self._about(run, step, attempt), image)
         interpreter, description = self.decisions.resolver.interpreter(step, self.decisions.compute_of(step))
         environment = interpreters.base_environment(interpreter, layout.step_dir, f"{self.state_dir}/home")
         if description.loose_sources:
@@ -161,7 +166,7 @@ class RunParts:
             environment["PYTHONDONTWRITEBYTECODE"] = "1"
         environment |= staging.variables(step, layout, self.parameters, self._about(run, step, attempt))
         environment["PYTHONPATH"] = os.pathsep.join(
-            filter(None, [_sdk_dir(self.state_dir), _roots_hook(layout), dict(step.environment_variables).get("PYTHONPATH")])
+            filter(None, [sdk_dir(self.state_dir), roots_hook(layout), dict(step.environment_variables).get("PYTHONPATH")])
         )
         environment |= {"MLPIPE_ATTEMPT": attempt_id, "MLPIPE_RUN": run.id}
         words = staging.argv(step, layout, self.parameters, interpreter.path)
@@ -178,7 +183,7 @@ class RunParts:
     def _watched(
         self, step: StepSpec, layout: staging.Layout, task: StepTask, description: EnvironmentDescription
     ) -> tuple[StepTask, Watch]:
-        resolver, sdk, home = self.decisions.resolver, _sdk_dir(self.state_dir), f"{self.state_dir}/home"
+        resolver, sdk, home = self.decisions.resolver, sdk_dir(self.state_dir), f"{self.state_dir}/home"
         compute = resolver.compute(self.decisions.compute_of(step))
         source = resolver.directory(step) if step.source_directory is not None else ""
         known = (sdk, home, task.argv[0])
@@ -232,7 +237,7 @@ def _copy_path(base: str, files: tuple[str, ...] | None, destination: str) -> No
         shutil.copyfile(os.path.join(base, file), target)
 
 
-def _roots_hook(layout: staging.Layout) -> str | None:
+def roots_hook(layout: staging.Layout) -> str | None:
     """Where a step has private copies of code from beside its source directory."""
     from mlpipe_engine.snapshots.roots import hook_folder
 
@@ -241,7 +246,7 @@ def _roots_hook(layout: staging.Layout) -> str | None:
 
 
 @lru_cache(maxsize=4)
-def _sdk_dir(state_dir: str) -> str:
+def sdk_dir(state_dir: str) -> str:
     """A copy of the step side in the project: a step imports nothing from where the engine is installed."""
     from hashlib import sha256
     from importlib.util import find_spec

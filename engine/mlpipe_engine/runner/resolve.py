@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from mlpipe_engine.executors.environments import Recipe
     from mlpipe_engine.executors.interpreters import EnvironmentDescription, Interpreter
     from mlpipe_engine.hashing.stat_cache import StatCache
+    from mlpipe_engine.executors.containers.images import StepImage
     from mlpipe_engine.runner.provision import Environments
+    from mlpipe_engine.runner.step_images import StepImages
     from mlpipe_engine.snapshots.source import SourceSnapshots
 
 
@@ -167,6 +169,10 @@ class Resolver:
 
         Prereq: an environment the step declares is built (see `unbuilt`).
         """
+        target = self._config.compute(compute)
+        inside = self.images.interpreter(step, target) if target.kind == "docker" else None
+        if inside is not None:
+            return inside
         wanted = self._wanted(step, compute)
         key = (step.environment, wanted)
         known = self._interpreters.get(key)
@@ -186,10 +192,27 @@ class Resolver:
 
     def unbuilt(self, step: StepSpec, compute: str) -> str | None:
         """The name of an environment that has to be built before the step can be decided. Raises EnvironmentProblem."""
+        target = self._config.compute(compute)
+        if self.say is None and target.kind == "docker" and self.images.named(step, target) is not None:
+            return self.images.missing(step, target)
         if step.environment is None or self.say is not None:
             return None
         recipe = self._recipe(step.environment, self._wanted(step, compute))
         return None if self._environments.is_ready(recipe) else step.environment.name
+
+    @cached_property
+    def images(self) -> StepImages:
+        """Of steps that run in containers."""
+        from mlpipe_engine.runner.step_images import StepImages
+
+        return StepImages(self.root, self._config, self.stats, self._cached, self.to_cache)
+
+    def image(self, step: StepSpec, compute: str) -> StepImage | None:
+        """What the step runs in; None for a process. Raises EnvironmentProblem, ExecutorUnavailableError."""
+        target = self._config.compute(compute)
+        if target.kind != "docker":
+            return None
+        return self.images.of(step, target, *self.interpreter(step, compute), self.say)
 
     @cached_property
     def _environments(self) -> Environments:
@@ -260,6 +283,9 @@ class Resolver:
         """Entries of the manifest for what runs the step. Raises EnvironmentProblem when a program is not there."""
         from mlpipe_engine.executors import interpreters
 
+        image = self.image(step, compute)
+        if image is not None:
+            return self.images.entries(image)
         interpreter, description = self.interpreter(step, compute)
         if step.kind == "python":
             return interpreters.manifest_entries(description)
@@ -298,14 +324,12 @@ class Resolver:
 
     def problems(self, spec: PipelineSpec, steps: frozenset[str], compute_of: Callable[[StepSpec], str]) -> list[MlpipeError]:
         """Everything that would stop the run before it starts: missing inputs, code, programs."""
-        from mlpipe_engine.runner import watching
-
         found: list[MlpipeError] = []
         for step in spec.steps:
             if step.name not in steps:
                 continue
             try:
-                watching.check(self._config.compute(compute_of(step)))
+                self._check_target(step, self._config.compute(compute_of(step)))
                 if self.unbuilt(step, compute_of(step)) is None:
                     self.environment(step, compute_of(step))
                     self.code(step, compute_of(step))
@@ -318,6 +342,14 @@ class Resolver:
                 if str(error) not in {str(known) for known in found}:
                     found.append(error)
         return found
+
+
+    def _check_target(self, step: StepSpec, target: ComputeConfig) -> None:
+        """Raises when the machine cannot do what the step's compute target asks for."""
+        from mlpipe_engine.runner import watching
+
+        if target.kind == "process":
+            watching.check(target)
 
 
 def _globbed_folders(pattern: str) -> list[str]:

@@ -194,6 +194,10 @@ class SourceSnapshots:
             os.close(reading)
         return _Staged(info.st_atime_ns, info.st_ctime_ns, info.st_ino)
 
+    def no_reads_seen(self, destination: str) -> None:
+        """What runs there reads another copy: `reads` cannot tell."""
+        self._staged.pop(destination, None)
+
     def reads(self, tree: Tree, destination: str) -> tuple[tuple[str, str], ...] | None:
         """A file whose access or change time moved, or that is gone or replaced, was used. A .pyc counts as itself."""
         staged = self._staged.pop(destination, None)
