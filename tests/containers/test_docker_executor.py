@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from contract import ExecutorContract, wait_all
 from mlpipe_engine.errors import ExecutorUnavailableError
 from mlpipe_engine.executors.containers.executor import DockerExecutor
 from mlpipe_engine.model.execution import Container, Exited, Killed, Lost, StepTask
+from private_engine import until
 
 if TYPE_CHECKING:
     from private_engine import PrivateEngine
@@ -58,13 +58,6 @@ def errors(task: StepTask) -> str:
 
 def left(engine: PrivateEngine) -> list[str]:
     return [row["Names"][0] for row in engine.client().containers(all=True)]
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
 
 
 class TestDockerExecutor(ExecutorContract):
@@ -192,7 +185,9 @@ def test_usage_is_a_curve(executor: DockerExecutor, task: Make) -> None:
         ({"user": "nobody-here"}, "could not be started"),
     ],
 )
-def test_what_cannot_be_started(executor: DockerExecutor, task: Make, change: dict[str, object], said: str, engine: PrivateEngine) -> None:
+def test_what_cannot_be_started(
+    executor: DockerExecutor, task: Make, change: dict[str, object], said: str, engine: PrivateEngine
+) -> None:
     started = task("true", **change)
     executor.start(started)
     exit = wait_all(executor, 1)[started.attempt_id].exit

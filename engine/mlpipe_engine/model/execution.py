@@ -26,6 +26,8 @@ class Container:
     """A limit that is enforced: more ends the step."""
     shm_bytes: int = 512_000_000
     pids: int = 1024
+    scratch: tuple[str, ...] = ("/tmp",)
+    """Folders in memory that the step may write to, besides its own."""
     gpus: tuple[str, ...] = ()
     """Ids of the devices that were leased for it."""
     labels: tuple[tuple[str, str], ...] = ()

@@ -56,11 +56,13 @@ def container_task(
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [sdk, hook, declared.get("PYTHONPATH")]))
     environment |= {"MLPIPE_ATTEMPT": attempt_id, "MLPIPE_RUN": run.id}
     words = staging.argv(step, layout, parts.parameters, image.python)
-    program = words[0] if os.path.isabs(words[0]) or "/" not in words[0] else os.path.normpath(os.path.join(layout.code, words[0]))
+    program = (
+        words[0] if os.path.isabs(words[0]) or "/" not in words[0] else os.path.normpath(os.path.join(layout.code, words[0]))
+    )
     container = Container(
         image=resolver.images.provide(image, lambda text: None), engine=compute.engine, user=f"{os.geteuid()}:{os.getegid()}",
         network=compute.network, cpus=step.resources.cpus or None, memory_bytes=memory_limit(step, compute), shm_bytes=compute.shm_bytes,
-        pids=compute.pids, labels=labels(parts.state_dir, run, step),
+        pids=compute.pids, scratch=scratch(image), labels=labels(parts.state_dir, run, step),
     )  # fmt: skip
     task = StepTask(
         attempt_id=attempt_id, step_dir=layout.step_dir, argv=(program, *words[1:]), cwd=layout.code,
@@ -76,13 +78,23 @@ def container_task(
 
 def base_environment(step: StepSpec, layout: staging.Layout, image: StepImage) -> dict[str, str]:
     """What a step gets besides what the image says and the step declares; PATH is the image's own."""
+    home = next(iter(scratch(image)), f"{layout.step_dir}/tmp")
     found = {
-        "HOME": "/tmp", "USER": "mlpipe", "LOGNAME": "mlpipe", "LANG": "C.UTF-8", "TZ": "UTC", "SHELL": "/bin/sh", "TMPDIR": f"{layout.step_dir}/tmp",
+        "HOME": home, "USER": "mlpipe", "LOGNAME": "mlpipe", "LANG": "C.UTF-8", "TZ": "UTC", "SHELL": "/bin/sh", "TMPDIR": f"{layout.step_dir}/tmp",
         "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1", **thread_variables(step.resources.cpus),
     }  # fmt: skip
     if image.contents is not None and any(path.endswith("/pyvenv.cfg") for path, _ in image.contents.files):
         found["VIRTUAL_ENV"] = os.path.dirname(os.path.dirname(image.python))
     return found
+
+
+def scratch(image: StepImage) -> tuple[str, ...]:
+    """None of our own where an interpreter lies below /tmp: it would be hidden."""
+    contents = image.contents
+    below = contents is not None and any(
+        path.startswith("/tmp/") for path in (contents.interpreter, *contents.trees, *contents.sites)
+    )
+    return () if below else ("/tmp",)
 
 
 def memory_limit(step: StepSpec, compute: ComputeConfig) -> int:
@@ -150,12 +162,36 @@ def _by_hand(task: StepTask) -> StepTask:
 
     asked = task.container
     assert asked is not None
-    words = ["docker", *(["-H", asked.engine] if asked.engine else []), "run", "--rm", "--init", "--read-only", "--network", asked.network]
-    words += ["--tmpfs", "/tmp:rw,exec,mode=1777", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "-u", asked.user, "-w", task.cwd]
+    words = [
+        "docker",
+        *(["-H", asked.engine] if asked.engine else []),
+        "run",
+        "--rm",
+        "--init",
+        "--read-only",
+        "--network",
+        asked.network,
+    ]
+    words += [
+        "--tmpfs",
+        "/tmp:rw,exec,mode=1777",
+        "--cap-drop",
+        "ALL",
+        "--security-opt",
+        "no-new-privileges",
+        "-u",
+        asked.user,
+        "-w",
+        task.cwd,
+    ]
     words += ["--mount", f"type=bind,src={task.step_dir},dst={task.step_dir}"]
     for source, target in task.mounts:
         words += ["--mount", f"type=bind,src={source},dst={target},readonly"]
     values: Mapping[str, str] = dict(task.environment)
     words += [word for name in values for word in ("-e", f"{name}={values[name]}")]
     program = shutil.which("docker") or "docker"
-    return replace(task, argv=(program, *words[1:], "--entrypoint", task.argv[0], asked.image, *task.argv[1:]), environment=(("PATH", os.defpath),))
+    return replace(
+        task,
+        argv=(program, *words[1:], "--entrypoint", task.argv[0], asked.image, *task.argv[1:]),
+        environment=(("PATH", os.defpath),),
+    )

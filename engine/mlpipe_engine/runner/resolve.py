@@ -343,7 +343,6 @@ class Resolver:
                     found.append(error)
         return found
 
-
     def _check_target(self, step: StepSpec, target: ComputeConfig) -> None:
         """Raises when the machine cannot do what the step's compute target asks for."""
         from mlpipe_engine.runner import watching

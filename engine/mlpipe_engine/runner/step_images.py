@@ -77,7 +77,9 @@ class StepImages:
 
     def _of_host(self, compute: ComputeConfig, interpreter: Interpreter, description: EnvironmentDescription) -> StepImage:
         name = f"host image {interpreter.path}"
-        contents, fresh = host_image.contents_of(interpreter, description, self.stats, self.to_cache.get(name) or self.cached(name))
+        contents, fresh = host_image.contents_of(
+            interpreter, description, self.stats, self.to_cache.get(name) or self.cached(name)
+        )
         if fresh is not None:
             self.to_cache[name] = fresh
         return StepImage(
@@ -95,7 +97,9 @@ class StepImages:
             with self._lock(compute.engine, reference, say):
                 found = self._id_of(compute.engine, reference) or images.pull(self.engine(compute.engine), reference, say, where)
             self._ids[compute.engine, reference] = found
-        return StepImage(identity=found, reference=found, python=interpreter.path, how=f"image {reference} ({how})", engine=compute.engine)
+        return StepImage(
+            identity=found, reference=found, python=interpreter.path, how=f"image {reference} ({how})", engine=compute.engine
+        )
 
     def entries(self, image: StepImage) -> tuple[ManifestEntry, ...]:
         """The same objects for the same image: manifests are hashed by their identity first."""
@@ -120,7 +124,9 @@ class StepImages:
             if found is None:
                 with self._lock(image.engine, image.reference, say):
                     scratch = os.path.join(self.root, ".mlpipe", "tmp")
-                    found = images.host_image_id(engine, image.contents) or images.make_host_image(engine, image.contents, scratch, say)
+                    found = images.host_image_id(engine, image.contents) or images.make_host_image(
+                        engine, image.contents, scratch, say
+                    )
         self._ids[key] = found
         return found
 

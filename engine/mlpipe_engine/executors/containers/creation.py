@@ -40,11 +40,13 @@ def container_arguments(task: StepTask, facts: EngineFacts) -> dict[str, Any]:
             raise StagingError(f"what the step is given is gone: {source}", hint="Run the pipeline again.")
     memory = asked.memory_bytes
     # shared memory and log settings of Podman differ, so they are left to it
-    more: dict[str, Any] = {} if facts.podman else {"log_config": LogConfig(type="local", config={"max-size": "20m", "max-file": "3"})}
+    more: dict[str, Any] = (
+        {} if facts.podman else {"log_config": LogConfig(type="local", config={"max-size": "20m", "max-file": "3"})}
+    )
     host = {
         "mounts": [Mount(target, source, type="bind", read_only=read_only) for source, target, read_only in bound],
         "network_mode": asked.network, "init": True, "read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"],
-        "tmpfs": {"/tmp": "rw,exec,nosuid,nodev,mode=1777"},  # exec: compilers of kernels load what they wrote there
+        "tmpfs": dict.fromkeys(asked.scratch, "rw,exec,nosuid,nodev,mode=1777"),  # exec: compilers of kernels load what they wrote there
         "pids_limit": asked.pids, "shm_size": asked.shm_bytes, "ipc_mode": "private", "mem_limit": memory, "memswap_limit": memory,
         "nano_cpus": int(asked.cpus * 1e9) if asked.cpus and "cpus" not in facts.not_enforced else None, **more,
     }  # fmt: skip

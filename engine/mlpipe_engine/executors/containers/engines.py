@@ -127,7 +127,9 @@ def _context_url() -> str:
     from hashlib import sha256
 
     try:
-        with open(os.path.join(folder, "contexts", "meta", sha256(name.encode()).hexdigest(), "meta.json"), encoding="utf-8") as file:
+        with open(
+            os.path.join(folder, "contexts", "meta", sha256(name.encode()).hexdigest(), "meta.json"), encoding="utf-8"
+        ) as file:
             return str(json.load(file)["Endpoints"]["docker"]["Host"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
@@ -166,7 +168,10 @@ def _facts(url: str, api: str, info: dict[str, Any], version: dict[str, Any]) ->
 
 def unavailable(url: str, error: BaseException) -> ExecutorUnavailableError:
     """What the library raised, as one sentence and what to do."""
-    text, start = " ".join(str(error).split()), "Start it (for example: sudo systemctl start docker), or use a compute target of kind process."
+    text, start = (
+        " ".join(str(error).split()),
+        "Start it (for example: sudo systemctl start docker), or use a compute target of kind process.",
+    )
     if isinstance(error, ExecutorUnavailableError):
         return error
     if "FileNotFoundError" in text or "No such file" in text:
@@ -175,7 +180,9 @@ def unavailable(url: str, error: BaseException) -> ExecutorUnavailableError:
         hint = "Add yourself to the group docker (sudo usermod -aG docker $USER, then log in anew), or use rootless Docker or Podman."
         return ExecutorUnavailableError(f"this user may not use the container engine at {url}", hint=hint)
     if "refused" in text:
-        return ExecutorUnavailableError(f"the container engine at {url} does not run: its address refuses connections", hint=start)
+        return ExecutorUnavailableError(
+            f"the container engine at {url} does not run: its address refuses connections", hint=start
+        )
     if "timed out" in text.lower() or "Timeout" in type(error).__name__:
         hint = "See what it does (journalctl -u docker), restart it, then run again."
         return ExecutorUnavailableError(f"the container engine at {url} does not answer", hint=hint)

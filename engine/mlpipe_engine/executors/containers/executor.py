@@ -128,7 +128,8 @@ class DockerExecutor:
             now = time.monotonic()
             due = [moment for attempt in list(self._attempts.values()) if (moment := attempt.look_at_clock(now)) is not None]
             with self._changed:
-                self._changed.wait(max(0.01, min([*due, now + 1.0]) - time.monotonic()))
+                if not self._closing.is_set():
+                    self._changed.wait(max(0.01, min([*due, now + 0.5]) - time.monotonic()))
 
     def _keep_asking(self) -> None:
         """An engine that is hung says nothing at all: its steps are given up after a while."""

@@ -119,13 +119,17 @@ def _looked_up(interpreter: Interpreter) -> dict[str, Any]:
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if done.returncode:
-        raise EnvironmentProblem(f"the interpreter {interpreter.path} does not tell what it is made of: {done.stderr.decode(errors='replace')[-300:]}")
+        raise EnvironmentProblem(
+            f"the interpreter {interpreter.path} does not tell what it is made of: {done.stderr.decode(errors='replace')[-300:]}"
+        )
     answer = json.loads(done.stdout)
     trees = tuple(dict.fromkeys(filter(os.path.isdir, map(os.path.realpath, answer["stdlib"]))))
     sites = tuple(dict.fromkeys(filter(os.path.isdir, answer["sites"])))
     real = os.path.realpath(interpreter.path)
     links = _links(interpreter.path)
-    inside = [path for tree in trees for path in _objects(tree, standard=True)] + [path for site in sites for path in _objects(site)]
+    inside = [path for tree in trees for path in _objects(tree, standard=True)] + [
+        path for site in sites for path in _objects(site)
+    ]
     files = {real: real}
     config = os.path.join(answer["prefix"], "pyvenv.cfg")
     if os.path.isfile(config):

@@ -57,7 +57,10 @@ def needs_of(path: str) -> Needs:
                         dynamic = data
             entries = [struct.unpack_from(order + "qQ", dynamic, at) for at in range(0, len(dynamic) - 15, 16)]
             table_at = next((value for tag, value in entries if tag == _DT_STRTAB), None)
-            place = next((offset + table_at - at for at, offset, length in loads if table_at is not None and at <= table_at < at + length), None)
+            place = next(
+                (offset + table_at - at for at, offset, length in loads if table_at is not None and at <= table_at < at + length),
+                None,
+            )
             if place is None:
                 return Needs(loader=loader)
 
