@@ -24,6 +24,8 @@ _HOME = {
     "RunConfiguration": "sdk.environment",
     "Environment": "sdk.environment",
     "CondaDependencies": "sdk.environment",
+    "DockerConfiguration": "sdk.environment",
+    "DockerSection": "sdk.environment",
     "Experiment": "sdk.experiment",
     "PipelineRun": "sdk.runs",
     "StepRun": "sdk.runs",

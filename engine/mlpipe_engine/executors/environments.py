@@ -260,7 +260,7 @@ class _Building:
             text = file.read()[-20_000:]
         lines = [line.rstrip() for line in text.splitlines() if line.strip() and not line.startswith("$ ")]
         shown = "".join(f"\n  | {line[:300]}" for line in lines[-_SHOWN_LINES:])
-        why, hint = _diagnosis(text, self._recipe)
+        why, hint = diagnosis(text, offline=self._recipe.declared.wheels.no_index)
         why = why or f"{os.path.basename(program)} exited {code}"
         return EnvironmentProblem(
             f"environment {self._recipe.name!r} could not be built: {why}{shown}\n  all of it: {self._log}",
@@ -279,11 +279,10 @@ _NO_NETWORK = re.compile(
 )  # fmt: skip
 
 
-def _diagnosis(text: str, recipe: Recipe) -> tuple[str, str]:
+def diagnosis(text: str, *, offline: bool) -> tuple[str, str]:
     """(why, what to do), read from what pip, uv and conda say."""
     found = _MISSING.search(text)
     package = next((group for group in found.groups() if group), "").rstrip(".,") if found else ""
-    offline = recipe.declared.wheels.no_index
     wheels = "put a wheel of it into a folder that [environments] find_links of mlpipe.toml names"
     if _NO_NETWORK.search(text):
         what = (

@@ -138,7 +138,20 @@ class EnvironmentSpec:
     conda_packages: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     python_version: str | None = None
+    image: str | None = None
+    """What steps run in, or what packages are installed on top of; for compute targets of kind "docker" alone."""
+    dockerfile: str | None = None
+    """Builds that image; its folder is what it may copy from."""
+    from_host: bool = False
+    """The image is made of this machine's interpreter, whatever image a compute target names."""
     where: str = field(default="", compare=False)
+
+    @property
+    def installs(self) -> bool:
+        """Whether there are packages to be installed, or a Python to be found."""
+        return bool(
+            self.requirements_file or self.conda_file or self.packages or self.conda_packages or self.channels or self.python_version
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

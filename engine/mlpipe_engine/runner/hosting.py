@@ -90,7 +90,8 @@ def _parts(
         root=site.root, state_dir=site.state_dir, workspace=site.config.name, spec=decisions.spec, options=decisions.options,
         parameters=decisions.parameters, selection=selection, parents=upstream(decisions.spec), finished_before=before,
         decisions=decisions, snapshots=snapshots, artifacts=site.artifacts, queries=results_of,
-        executor=RoutingExecutor(wake_fd, wake), leases=leases, recorder=recorder, journal=_journal(site), max_log_bytes=site.config.store.max_log_bytes,
+        executor=RoutingExecutor(wake_fd, wake), leases=leases, recorder=recorder,
+        journal=_journal(site), max_log_bytes=site.config.store.max_log_bytes,
         place=_place(site.state_dir), signaled=lambda: signals.received,
         cancel_requested=lambda: queries.cancel_requested(run.id), wake=wake,
     )  # fmt: skip

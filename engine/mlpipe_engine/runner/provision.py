@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import EnvironmentProblem
 from mlpipe_engine.executors import choosing, environments, interpreters
-from mlpipe_engine.executors.environments import Recipe, Wheels
+from mlpipe_engine.executors.environments import Declared, Recipe, Wheels
 from mlpipe_engine.executors.interpreters import Interpreter
 from mlpipe_engine.model.spec import EnvironmentSpec
 from mlpipe_engine.store.locks import owner_of, try_lock, unlock
@@ -42,7 +42,7 @@ class Environments:
 
     def recipe(self, spec: EnvironmentSpec, base: Interpreter) -> Recipe:
         """`base`: the interpreter the step would have without. Raises EnvironmentProblem."""
-        declared = environments.declared(spec, self.root, self._wheels(), self.stats)
+        declared = self.declared(spec)
         wanted, platform = declared.python_version, sysconfig.get_platform()
         if declared.conda:
             return Recipe(declared, None, f"conda {wanted or 'any'} {platform}", environments.conda_tool())
@@ -56,6 +56,10 @@ class Environments:
         if problem is not None:
             raise problem
         return Recipe(declared, base, version, environments.uv())
+
+    def declared(self, spec: EnvironmentSpec) -> Declared:
+        """Raises EnvironmentProblem with file and line."""
+        return environments.declared(spec, self.root, self._wheels(), self.stats)
 
     def folder(self, recipe: Recipe) -> str:
         return os.path.join(self._state_dir, "environments", recipe.digest)

@@ -22,10 +22,10 @@ from mlpipe_engine.planning.planner import Surroundings
 if TYPE_CHECKING:
     from mlpipe_engine.config.project import ComputeConfig, ProjectConfig
     from mlpipe_engine.executors.choosing import Wanted
+    from mlpipe_engine.executors.containers.images import StepImage
     from mlpipe_engine.executors.environments import Recipe
     from mlpipe_engine.executors.interpreters import EnvironmentDescription, Interpreter
     from mlpipe_engine.hashing.stat_cache import StatCache
-    from mlpipe_engine.executors.containers.images import StepImage
     from mlpipe_engine.runner.provision import Environments
     from mlpipe_engine.runner.step_images import StepImages
     from mlpipe_engine.snapshots.source import SourceSnapshots
@@ -183,7 +183,7 @@ class Resolver:
     def _looked_up(self, step: StepSpec, wanted: Wanted | None) -> tuple[Interpreter, EnvironmentDescription]:
         from mlpipe_engine.executors import choosing
 
-        if step.environment is None:
+        if step.environment is None or not step.environment.installs:
             found = choosing.choose(self.root, (wanted,), self._cached, self.to_cache, self.stats)
             return found, self._described(found, wanted)
         recipe, say = self._recipe(step.environment, wanted), self.say
@@ -193,9 +193,9 @@ class Resolver:
     def unbuilt(self, step: StepSpec, compute: str) -> str | None:
         """The name of an environment that has to be built before the step can be decided. Raises EnvironmentProblem."""
         target = self._config.compute(compute)
-        if self.say is None and target.kind == "docker" and self.images.named(step, target) is not None:
+        if self.say is None and target.kind == "docker" and self.images.source(step, target) is not None:
             return self.images.missing(step, target)
-        if step.environment is None or self.say is not None:
+        if step.environment is None or not step.environment.installs or self.say is not None:
             return None
         recipe = self._recipe(step.environment, self._wanted(step, compute))
         return None if self._environments.is_ready(recipe) else step.environment.name
@@ -205,7 +205,9 @@ class Resolver:
         """Of steps that run in containers."""
         from mlpipe_engine.runner.step_images import StepImages
 
-        return StepImages(self.root, self._config, self.stats, self._cached, self.to_cache)
+        return StepImages(
+            self.root, self._config, self.stats, self._cached, self.to_cache, lambda spec: self._environments.declared(spec)
+        )
 
     def image(self, step: StepSpec, compute: str) -> StepImage | None:
         """What the step runs in; None for a process. Raises EnvironmentProblem, ExecutorUnavailableError."""
@@ -347,8 +349,15 @@ class Resolver:
         """Raises when the machine cannot do what the step's compute target asks for."""
         from mlpipe_engine.runner import watching
 
-        if target.kind == "process":
-            watching.check(target)
+        if target.kind == "docker":
+            return
+        watching.check(target)
+        named = step.environment and (step.environment.image or step.environment.dockerfile)
+        if named:
+            raise EnvironmentProblem(
+                f"step {step.name!r} has the image {named}, but its compute target {target.name!r} runs processes", where=step.where,
+                hint="Run with --compute docker, or give the step a compute_target of kind docker.",
+            )  # fmt: skip
 
 
 def _globbed_folders(pattern: str) -> list[str]:

@@ -17,19 +17,48 @@ from mlpipe_engine.errors import EnvironmentProblem
 from mlpipe_engine.executors.containers import host_image, images
 from mlpipe_engine.executors.containers.images import StepImage
 from mlpipe_engine.executors.interpreters import EnvironmentDescription, Interpreter
+from mlpipe_engine.model.encoding import fingerprint
 from mlpipe_engine.model.manifest import ManifestEntry, Section
 from mlpipe_engine.store.locks import owner_of, try_lock, unlock
 
 if TYPE_CHECKING:
     from mlpipe_engine.config.project import ComputeConfig, ProjectConfig
     from mlpipe_engine.executors.containers.engines import EngineAccess
+    from mlpipe_engine.executors.containers.image_building import Order
+    from mlpipe_engine.executors.environments import Declared
     from mlpipe_engine.hashing.stat_cache import StatCache
-    from mlpipe_engine.model.spec import StepSpec
+    from mlpipe_engine.model.spec import EnvironmentSpec, StepSpec
 
 Say = Callable[[str], None]
 _POLL_SECONDS = 0.2
 IN_IMAGES = EnvironmentDescription(version="of the image", implementation="", executable="", distributions=(), path_files=())
 """What is known of the Python in an image that was not made here: its image's id stands for all of it."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image that a definition or the project file names."""
+
+    image: str
+    dockerfile: str
+    """One of the two is empty."""
+    packages: EnvironmentSpec | None
+    """Installed on top of it."""
+    how: str
+    where: str
+    compute: ComputeConfig
+
+    @property
+    def name(self) -> str:
+        return self.image or self.dockerfile
+
+    @property
+    def label(self) -> str:
+        return os.path.basename(os.path.dirname(self.dockerfile)) or self.name
+
+    @property
+    def python(self) -> str:
+        return self.compute.python or "python3"
 
 
 @dataclass
@@ -39,39 +68,56 @@ class StepImages:
     stats: StatCache
     cached: Callable[[str], str | None]
     to_cache: MutableMapping[str, str]
+    declared: Callable[[EnvironmentSpec], Declared]
+    """What the files of an environment ask for."""
     _engines: dict[str, EngineAccess] = field(default_factory=dict)
-    _known: dict[tuple[str, str, str], StepImage] = field(default_factory=dict)
+    _known: dict[object, StepImage] = field(default_factory=dict)
     _ids: dict[tuple[str, str], str] = field(default_factory=dict)
     _entries: dict[str, tuple[ManifestEntry, ...]] = field(default_factory=dict)
 
-    def named(self, step: StepSpec, compute: ComputeConfig) -> tuple[str, str, str] | None:
-        """(image somebody named, who, where it is written); None: it is made from this machine's interpreter."""
+    def source(self, step: StepSpec, compute: ComputeConfig) -> Source | None:
+        """What somebody named for the step; None: its image is made from this machine's interpreter."""
+        environment = step.environment
+        where = self.config.line(f"compute.{compute.name}", "image")
+        if environment is not None and environment.from_host:
+            return None
+        if environment is not None and (environment.image or environment.dockerfile):
+            how = f"environment {environment.name}"
+            return Source(
+                environment.image or "",
+                environment.dockerfile or "",
+                self._packages(environment),
+                how,
+                environment.where,
+                compute,
+            )
         if compute.image:
-            where = self.config.line(f"compute.{compute.name}", "image")
-            return compute.image, f"image of [compute.{compute.name}]", where
+            packages = self._packages(environment) if environment is not None else None
+            return Source(compute.image, "", packages, f"image of [compute.{compute.name}]", where, compute)
         return None
 
+    def _packages(self, environment: EnvironmentSpec) -> EnvironmentSpec | None:
+        return environment if environment.installs else None
+
     def missing(self, step: StepSpec, compute: ComputeConfig) -> str | None:
-        """The name of an image whose id is not known before it is pulled or built."""
-        named = self.named(step, compute)
-        if named is None or self._id_of(compute.engine, named[0]) is not None:
-            return None
-        return named[0]
+        """What has to be pulled or built before the image's id is known."""
+        source = self.source(step, compute)
+        return source.name if source is not None and self._resolved(source, None) is None else None
 
     def interpreter(self, step: StepSpec, compute: ComputeConfig) -> tuple[Interpreter, EnvironmentDescription] | None:
         """Of a step in a named image; None where it is that of this machine."""
-        named = self.named(step, compute)
-        return None if named is None else (Interpreter(compute.python or "python3", named[1]), IN_IMAGES)
+        source = self.source(step, compute)
+        return None if source is None else (Interpreter(source.python, source.how), IN_IMAGES)
 
     def of(
         self, step: StepSpec, compute: ComputeConfig, interpreter: Interpreter, description: EnvironmentDescription, say: Say | None
     ) -> StepImage:  # fmt: skip
         """Raises EnvironmentProblem, ExecutorUnavailableError. `say`: where pulling is told; None: nothing is pulled."""
-        named = self.named(step, compute)
-        key = (compute.engine, named[0] if named else "", interpreter.path)
+        source = self.source(step, compute)
+        key = source if source is not None else (compute.engine, interpreter.path)
         known = self._known.get(key)
         if known is None:
-            known = self._named(compute, *named, interpreter, say) if named else self._of_host(compute, interpreter, description)
+            known = self._named(source, say) if source is not None else self._of_host(compute, interpreter, description)
             self._known[key] = known
         return known
 
@@ -87,19 +133,86 @@ class StepImages:
             how=f"image of {interpreter.path} ({interpreter.how})",
         )  # fmt: skip
 
-    def _named(
-        self, compute: ComputeConfig, reference: str, how: str, where: str, interpreter: Interpreter, say: Say | None
-    ) -> StepImage:  # fmt: skip
-        found = self._id_of(compute.engine, reference)
+    def _named(self, source: Source, say: Say | None) -> StepImage:
+        found = self._resolved(source, say)
         if found is None:
-            if say is None:
-                raise EnvironmentProblem(f"the image {reference} is not here yet", where=where)
-            with self._lock(compute.engine, reference, say):
-                found = self._id_of(compute.engine, reference) or images.pull(self.engine(compute.engine), reference, say, where)
-            self._ids[compute.engine, reference] = found
+            raise EnvironmentProblem(f"the image {source.name} is not here yet", where=source.where)
         return StepImage(
-            identity=found, reference=found, python=interpreter.path, how=f"image {reference} ({how})", engine=compute.engine
-        )
+            identity=found, reference=found, python=source.python, how=f"image {source.name} ({source.how})", engine=source.compute.engine
+        )  # fmt: skip
+
+    def _resolved(self, source: Source, say: Say | None) -> str | None:
+        """The id; None where it had to be pulled or built and `say` is None."""
+        base = self._built(source, self._order_of_dockerfile(source), say) if source.dockerfile else self._pulled(source, say)
+        if base is None or source.packages is None:
+            return base
+        return self._built(source, self._order_of_packages(source, base), say)
+
+    def _pulled(self, source: Source, say: Say | None) -> str | None:
+        engine, reference = source.compute.engine, source.image
+        found = self._id_of(engine, reference)
+        if found is None and say is not None:
+            with self._lock(engine, reference, say):
+                found = self._id_of(engine, reference) or images.pull(self.engine(engine), reference, say, source.where)
+            self._ids[engine, reference] = found
+        return found
+
+    def _built(self, source: Source, order: Order, say: Say | None) -> str | None:
+        from mlpipe_engine.executors.containers import image_building
+
+        self.stats.unwatchable = True  # an image can be removed from its engine, and built anew with other packages
+        key = (source.compute.engine, order.tag)
+        found = self._ids.get(key)
+        if found is None:
+            engine = self.engine(source.compute.engine)
+            found = image_building.built_id(engine, order)
+            if found is None and say is not None:
+                with self._lock(source.compute.engine, order.tag, say):
+                    found = image_building.built_id(engine, order) or image_building.build(engine, order, say)
+            if found is not None:
+                self._ids[key] = found
+        return found
+
+    def _order_of_dockerfile(self, source: Source) -> Order:
+        from mlpipe_engine.executors.containers.image_building import Order
+        from mlpipe_engine.hashing.scan import scan_tree
+
+        path = os.path.normpath(os.path.join(self.root, source.dockerfile))
+        self.stats.follow(path)
+        if not os.path.isfile(path):
+            raise EnvironmentProblem(
+                f"there is no Dockerfile {source.dockerfile}", where=source.where, hint="Correct its path; it is relative to the project folder."
+            )  # fmt: skip
+        folder = os.path.dirname(path)
+        if folder == os.path.normpath(self.root):
+            raise EnvironmentProblem(
+                f"the Dockerfile {source.dockerfile} lies in the project folder, all of which would be sent to the engine", where=source.where,
+                hint="Put it into a folder of its own, with what it copies.",
+            )  # fmt: skip
+        tree = scan_tree(folder, ignore=None, cache=self.stats)
+        digest = fingerprint("dockerfile", [1, os.path.basename(path), tree.digest])
+        return Order(name=source.label, where=source.where, digest=_short(digest), log=self._log(digest), dockerfile=path)
+
+    def _order_of_packages(self, source: Source, base: str) -> Order:
+        from mlpipe_engine.executors.containers.image_building import Order
+
+        assert source.packages is not None
+        declared = self.declared(source.packages)
+        if declared.conda:
+            raise EnvironmentProblem(
+                f"environment {source.packages.name!r} needs {', '.join(declared.conda)} from conda on top of the image {source.name}",
+                where=source.where, hint="Use an image that has them, or name packages of PyPI in the pip section.",
+            )  # fmt: skip
+        digest = fingerprint("environment image", [
+            1, base, source.python, list(declared.requirements.identity), declared.wheels.no_index, list(declared.wheelhouse)
+        ])  # fmt: skip
+        return Order(
+            name=source.packages.name, where=source.where, digest=_short(digest), log=self._log(digest), python=source.python, base=base,
+            declared=declared,
+        )  # fmt: skip
+
+    def _log(self, digest: str) -> str:
+        return os.path.join(self.root, ".mlpipe", "environments", f"{_short(digest)}.image.log")
 
     def entries(self, image: StepImage) -> tuple[ManifestEntry, ...]:
         """The same objects for the same image: manifests are hashed by their identity first."""
@@ -167,3 +280,7 @@ class StepImages:
             yield
         finally:
             unlock(lock)
+
+
+def _short(digest: str) -> str:
+    return digest.partition(":")[2][:20]

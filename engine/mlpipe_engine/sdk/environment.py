@@ -1,4 +1,4 @@
-"""Environment, CondaDependencies, RunConfiguration: what a step needs installed, in the words of the Azure SDK.
+"""Environment, CondaDependencies, DockerSection, RunConfiguration: what a step needs installed, in the words of the Azure SDK.
 
 Building one reads nothing from disk and installs nothing; a run builds what its steps need (`executors.environments`).
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from mlpipe_engine.errors import DefinitionTypeError, DefinitionValueError
 from mlpipe_engine.model.spec import EnvironmentSpec
@@ -125,8 +126,33 @@ class PythonSection:
 
 
 @strict
+class DockerSection:
+    """The part of an Environment that says which image its steps run in."""
+
+    __slots__ = ("base_dockerfile", "base_image", "enabled", "from_host")
+
+    def __init__(self) -> None:
+        self.enabled = False
+        """True: a step whose target is "local" runs in a container."""
+        self.base_image: str | None = None
+        self.base_dockerfile: str | os.PathLike[str] | None = None
+        """The path of a Dockerfile, which may copy from its own folder."""
+        self.from_host = False
+
+
+@strict
+class DockerConfiguration:
+    """Whether a RunConfiguration's step runs in a container."""
+
+    __slots__ = ("use_docker",)
+
+    def __init__(self, use_docker: bool = False) -> None:
+        self.use_docker = use_docker
+
+
+@strict
 class Environment:
-    """Packages a step needs, under a name. Built when a run first needs it, kept under .mlpipe/environments.
+    """Packages a step needs, under a name, and the image it runs in. Built when a run first needs it.
 
     >>> env = Environment("training")
     >>> env.python.conda_dependencies.add_pip_package("polars")
@@ -135,7 +161,7 @@ class Environment:
     ('training', True)
     """
 
-    __slots__ = ("environment_variables", "name", "python", "where")
+    __slots__ = ("docker", "environment_variables", "name", "python", "where")
 
     def __init__(self, name: str) -> None:
         if not isinstance(name, str) or (name and not name.isprintable()):
@@ -143,7 +169,58 @@ class Environment:
         self.name = name
         self.where = caller()
         self.python = PythonSection()
+        self.docker = DockerSection()
         self.environment_variables: dict[str, str] = {}
+
+    @classmethod
+    def from_docker_image(
+        cls, name: str, image: str, container_registry: object = None, conda_specification: str | os.PathLike[str] | None = None,
+        pip_requirements: str | os.PathLike[str] | None = None,
+    ) -> Environment:  # fmt: skip
+        """An image somebody else made, with what is to be installed on top of it. It counts by its id, never by its name.
+
+        >>> Environment.from_docker_image("training", "python:3.12-slim").docker.base_image
+        'python:3.12-slim'
+        """
+        if container_registry is not None:
+            hint = "Write the registry's address before the image's name, and log in with `docker login`."
+            raise DefinitionValueError(
+                "container_registry is not used here", where=caller(), field="container_registry", hint=hint
+            )
+        made = cls._on_top(name, conda_specification, pip_requirements)
+        made.docker.base_image = _line(image, "image")
+        return made
+
+    @classmethod
+    def from_dockerfile(
+        cls, name: str, dockerfile: str | os.PathLike[str], conda_specification: str | os.PathLike[str] | None = None,
+        pip_requirements: str | os.PathLike[str] | None = None,
+    ) -> Environment:  # fmt: skip
+        """The image that a Dockerfile makes. The file is read when a run is planned; it is relative to the project folder."""
+        made = cls._on_top(name, conda_specification, pip_requirements)
+        made.docker.base_dockerfile = _path(dockerfile)
+        return made
+
+    @classmethod
+    def from_host(cls, name: str = "host") -> Environment:
+        """In a container: this machine's own interpreter and what is installed in it. Needs no registry and no network.
+
+        As a process the step runs with that interpreter itself.
+        """
+        made = cls(name)
+        made.docker.from_host = True
+        return made
+
+    @classmethod
+    def _on_top(
+        cls, name: str, conda: str | os.PathLike[str] | None, requirements: str | os.PathLike[str] | None
+    ) -> Environment:  # fmt: skip
+        made = cls(name)
+        if conda is not None:
+            made.python.conda_dependencies = CondaDependencies(conda)
+        if requirements is not None:
+            made.python.conda_dependencies.requirements_file = _path(requirements)
+        return made
 
     @classmethod
     def from_pip_requirements(
@@ -186,16 +263,34 @@ class Environment:
         return chosen if self.python.user_managed_dependencies and chosen != "python" else None
 
     def spec(self, relative: Callable[[str], str]) -> EnvironmentSpec | None:
-        """The frozen form; None when nothing has to be installed."""
-        if not self.declares_packages:
+        """The frozen form; None when nothing has to be installed and no image is named."""
+        image, dockerfile = self._image()
+        if image or dockerfile or self.docker.from_host:
+            shared = {"name": self.name or "of the step", "image": image, "from_host": self.docker.from_host, "where": self.where}
+            base = EnvironmentSpec(dockerfile=relative(dockerfile) if dockerfile else None, **shared)  # type: ignore[arg-type]
+        elif self.declares_packages:
+            base = EnvironmentSpec(name=self.name or "of the step", where=self.where)
+        else:
             return None
+        return replace(base, **self._packages(relative)) if self.declares_packages else base
+
+    def _image(self) -> tuple[str | None, str | None]:
+        section = self.docker
+        if section.base_image is not None and section.base_dockerfile is not None:
+            raise DefinitionValueError(
+                f"environment {self.name!r} names an image and a Dockerfile", where=self.where, expected="one of them",
+                hint="Write FROM with that image in the Dockerfile.",
+            )  # fmt: skip
+        image = None if section.base_image is None else _line(section.base_image, "docker.base_image")
+        return image, None if section.base_dockerfile is None else _path(section.base_dockerfile)
+
+    def _packages(self, relative: Callable[[str], str]) -> dict[str, Any]:
         wanted = self._wanted()
-        return EnvironmentSpec(
-            name=self.name or "of the step", requirements_file=relative(wanted.requirements_file) if wanted.requirements_file else None,
-            conda_file=relative(wanted.file) if wanted.file else None, packages=tuple(wanted.added_pip),
-            conda_packages=tuple(wanted.added_conda), channels=tuple(wanted.channels), python_version=wanted.python_version,
-            where=self.where,
-        )  # fmt: skip
+        return {
+            "requirements_file": relative(wanted.requirements_file) if wanted.requirements_file else None,
+            "conda_file": relative(wanted.file) if wanted.file else None, "packages": tuple(wanted.added_pip),
+            "conda_packages": tuple(wanted.added_conda), "channels": tuple(wanted.channels), "python_version": wanted.python_version,
+        }  # fmt: skip
 
     def __repr__(self) -> str:
         return f"Environment({self.name!r})"
@@ -211,7 +306,7 @@ class RunConfiguration:
     'local'
     """
 
-    __slots__ = ("_environment", "target")
+    __slots__ = ("_environment", "docker", "target")
 
     def __init__(
         self,
@@ -221,11 +316,17 @@ class RunConfiguration:
     ) -> None:
         self.target = target
         """A compute target or its name."""
+        self.docker = DockerConfiguration()
         self._environment = Environment("")
         if environment is not None:
             self.environment = environment
         if conda_dependencies is not None:
             self.environment.python.conda_dependencies = conda_dependencies
+
+    @property
+    def in_container(self) -> bool:
+        """Whether a step whose target is "local" is asked to run in a container."""
+        return bool(self.docker.use_docker or self.environment.docker.enabled)
 
     @property
     def environment(self) -> Environment:

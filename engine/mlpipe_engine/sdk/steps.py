@@ -206,6 +206,8 @@ class Relative:
 
 
 def _compute_name(target: object, runconfig: RunConfiguration | None) -> str | None:
+    if target is None and runconfig is not None and runconfig.target == "local" and runconfig.in_container:
+        return "docker"
     chosen = target if target is not None or runconfig is None or runconfig.target == "local" else runconfig.target
     if isinstance(chosen, tuple) and chosen:
         chosen = chosen[0]

@@ -66,7 +66,7 @@ def thread_variables(cpus: float | None) -> dict[str, str]:
     if not cpus:
         return {}
     count = str(max(1, math.ceil(cpus)))
-    return {name: count for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")}
+    return dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), count)
 
 
 def limits_not_enforced(container: Container, facts: EngineFacts) -> tuple[str, ...]:

@@ -149,7 +149,7 @@ def _looked_up(interpreter: Interpreter) -> dict[str, Any]:
 
 def _links(path: str) -> list[tuple[str, str]]:
     """From the name an interpreter is started with, link by link, to its file. Folders that are links are followed as folders."""
-    found = []
+    found: list[tuple[str, str]] = []
     while os.path.islink(path) and len(found) < 40:
         target = os.readlink(path)
         found.append((path, target))

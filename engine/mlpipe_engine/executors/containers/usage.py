@@ -51,4 +51,4 @@ def _cpus(sample: dict[str, Any]) -> float:
     if not before.get("system_cpu_usage") or elapsed <= 0:
         return 0.0
     used = now["cpu_usage"]["total_usage"] - before["cpu_usage"]["total_usage"]
-    return float(used) / elapsed * int(now.get("online_cpus") or 1)
+    return float(used / elapsed * int(now.get("online_cpus") or 1))
