@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import docker
 
@@ -39,6 +40,9 @@ class PrivateEngine:
         self.folder = Path(tempfile.mkdtemp(prefix="mlpipe-engine-"))
         self.url = f"unix://{self.folder}/docker.sock"
         self._program: subprocess.Popen[bytes] | None = None
+        self._containerd: subprocess.Popen[bytes] | None = None
+        """A process of its own where containers are to outlive the engine, as on a machine where the system starts both."""
+        self._live_restore = live_restore
         config = {
             "bridge": "none", "iptables": False, "ip6tables": False, "userland-proxy": False, "live-restore": live_restore, **more
         }  # fmt: skip
@@ -60,8 +64,9 @@ class PrivateEngine:
         (folder / "pid").unlink(missing_ok=True)
         with open(folder / "log", "ab") as log:
             self._program = subprocess.Popen(
-                ["unshare", "-n", "-m", "--propagation", "private", "dockerd", "--config-file", f"{folder}/daemon.json", "-H", self.url,
-                 "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"],
+                [*self._place(log), "dockerd", "--config-file", f"{folder}/daemon.json", "-H", self.url,
+                 "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid",
+                 *(["--containerd", f"{folder}/containerd/socket"] if self._live_restore else [])],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + 30
@@ -69,6 +74,18 @@ class PrivateEngine:
             if self._program.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"dockerd did not start: {(folder / 'log').read_text()[-2000:]}")
             time.sleep(0.05)
+
+    def _place(self, log: IO[bytes]) -> list[str]:
+        """Words that start a program in namespaces of its own."""
+        away = ["unshare", "-n", "-m", "--propagation", "private"]
+        if not self._live_restore:
+            return away
+        place = self.folder / "containerd"
+        if self._containerd is None:
+            words = ["containerd", "--root", f"{place}/root", "--state", f"{place}/state", "--address", f"{place}/socket"]
+            self._containerd = subprocess.Popen([*away, *words], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+            until((place / "socket").exists)
+        return ["nsenter", "-t", str(self._containerd.pid), "-n", "-m", "--"]
 
     def answers(self) -> bool:
         with contextlib.suppress(Exception):
@@ -99,6 +116,9 @@ class PrivateEngine:
         if self._program is not None:
             self._program.kill()
             self._program.wait()
+        if self._containerd is not None:
+            self._containerd.terminate()
+            self._containerd.wait()
         for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             place = line.split()[1].replace("\\040", " ")
             if place.startswith(str(self.folder)):

@@ -29,6 +29,9 @@ def debug(arguments: Arguments) -> int:
     with cleared_afterwards(bench, keep=only_print or arguments.flag("keep")):
         if arguments.flag("pdb") and bench.step.kind != "python":
             raise UsageError(f"step {bench.step.name!r} runs a command, not a Python script", hint="Leave --pdb out.")
+        if arguments.flag("pdb") and bench.task.container is not None:
+            way = "Leave --pdb out; the directory has a command.sh that runs the container. Or run it as a process: --compute local."
+            raise UsageError(f"step {bench.step.name!r} runs in a container", hint=way)
         if arguments.flag("json"):
             print_json(
                 "debug", step=bench.step.name, directory=bench.directory, cwd=bench.task.cwd, argv=list(bench.task.argv),

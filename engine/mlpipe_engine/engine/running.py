@@ -13,7 +13,7 @@ from uuid import uuid4
 import mlpipe_engine
 from mlpipe_engine.engine.reading import Sink, nowhere
 from mlpipe_engine.engine.upkeep import Keeping
-from mlpipe_engine.errors import InputError, MlpipeError, UsageError
+from mlpipe_engine.errors import ExecutorUnavailableError, InputError, MlpipeError, UsageError
 from mlpipe_engine.model.records import RunRecord, Sweep
 from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import FINAL, GOOD, State
@@ -188,6 +188,9 @@ class Running(Keeping):
         try:
             decided = self._decisions(queries.spec(run), queries.options(run.id))
             self._provide_images(decided)
+        except ExecutorUnavailableError:  # its containers may go on: it stays interrupted
+            locks.unlock(lock)
+            raise
         except MlpipeError as error:
             self._close_run(run, State.FAILED, str(error))
             locks.unlock(lock, self._life_path(run.id))
@@ -217,6 +220,7 @@ class Running(Keeping):
                 os.unlink(self._life_path(run.id))
             except OSError:
                 pass
+            self._reap_containers()
             self._keep_quota()
         return finished
 
@@ -271,6 +275,7 @@ class Running(Keeping):
                     self.cancel(child.id)
             self._close_run(run, State.CANCELED, "canceled after it was interrupted")
             locks.unlock(lock, self._life_path(run_id))
+            self._reap_containers()
             return
         with self._writable().write() as db:
             run_rows.update_run(db, run_id, cancel_requested=1)
@@ -290,7 +295,16 @@ class Running(Keeping):
             return 0
         database = self._writable()  # in a copy of a project, runs of the original are closed first: their processes are not ours
         gone = {run.id for run in run_rows.RunQueries(database).unfinished() if self.is_interrupted(run) or self._is_ours(run.id)}
-        return end_marked(gone, b"MLPIPE_RUN=") if gone else 0
+        return (end_marked(gone, b"MLPIPE_RUN=") if gone else 0) + self._reap_containers()
+
+    def _reap_containers(self) -> int:
+        """Of runs that are over. Those of an interrupted run go on, for whoever resumes it."""
+        if not os.path.isdir(os.path.join(self.state_dir, "locks", "containers")):
+            return 0
+        from mlpipe_engine.runner.containers import reap_containers
+
+        unfinished = {run.id for run in self._runs().unfinished()}
+        return reap_containers(self.state_dir, lambda run_id: run_id not in unfinished)
 
     def _is_ours(self, run_id: str) -> bool:
         return locks.owner_of(self._life_path(run_id)).strip() == f"pid {os.getpid()}"

@@ -100,6 +100,15 @@ def lay_out(
     return layout
 
 
+def laid_out(step: StepSpec, step_dir: str) -> Layout:
+    """The layout of a directory that was laid out for `step` before."""
+    return Layout(
+        step_dir,
+        {item.name: f"{step_dir}/in/{_inside(item.path_on_compute, item.name)}" for item in step.inputs},
+        {item.name: f"{step_dir}/out/{_inside(item.path_on_compute, item.name)}" for item in step.outputs},
+    )
+
+
 def _lend(item: Lent, step_dir: str) -> str:
     place = f"{step_dir}/in/{_inside(item.path_on_compute, item.name)}"
     if os.path.dirname(place) != f"{step_dir}/in":

@@ -31,6 +31,10 @@ class Container:
     gpus: tuple[str, ...] = ()
     """Ids of the devices that were leased for it."""
     labels: tuple[tuple[str, str], ...] = ()
+    mark: str = ""
+    """A file that is removed once the container is gone."""
+    adopted: str = ""
+    """Id of a container that an earlier runner started for this attempt: it is gone on with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

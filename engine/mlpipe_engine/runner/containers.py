@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mlpipe_engine.errors import FilesystemError
+from mlpipe_engine.errors import FilesystemError, MlpipeError
 from mlpipe_engine.executors import staging
-from mlpipe_engine.executors.containers.creation import LABEL, thread_variables
+from mlpipe_engine.executors.containers import marks
+from mlpipe_engine.executors.containers.creation import LABEL, container_name, thread_variables
+from mlpipe_engine.executors.containers.engines import EngineAccess
+from mlpipe_engine.executors.containers.executor import removed
 from mlpipe_engine.executors.leases import machine_memory_bytes
 from mlpipe_engine.model.execution import Container, StepTask
 from mlpipe_engine.runner import parts as run_parts
@@ -23,8 +27,10 @@ from mlpipe_engine.runner.watching import Watch
 if TYPE_CHECKING:
     from mlpipe_engine.config.project import ComputeConfig
     from mlpipe_engine.executors.containers.images import StepImage
+    from mlpipe_engine.model.plan import StepPlan
     from mlpipe_engine.model.records import RunRecord
     from mlpipe_engine.model.spec import StepSpec
+    from mlpipe_engine.runner.collect import Borrowed
     from mlpipe_engine.runner.decisions import Decisions
     from mlpipe_engine.runner.parts import RunParts
 
@@ -44,7 +50,8 @@ def provide_images(decisions: Decisions, selection: frozenset[str], say: Callabl
 
 
 def container_task(
-    parts: RunParts, run: RunRecord, step: StepSpec, layout: staging.Layout, attempt_id: str, about: staging.Circumstances, image: StepImage
+    parts: RunParts, run: RunRecord, step: StepSpec, layout: staging.Layout, attempt_id: str, about: staging.Circumstances, image: StepImage,
+    plan: StepPlan,
 ) -> tuple[StepTask, Watch]:  # fmt: skip
     """Raises FilesystemError, EnvironmentProblem, ExecutorUnavailableError."""
     resolver = parts.decisions.resolver
@@ -54,7 +61,7 @@ def container_task(
     environment = base_environment(step, layout, image)
     environment |= staging.variables(step, layout, parts.parameters, about)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [sdk, hook, declared.get("PYTHONPATH")]))
-    environment |= {"MLPIPE_ATTEMPT": attempt_id, "MLPIPE_RUN": run.id}
+    # no MLPIPE_RUN and no MLPIPE_ATTEMPT: by them processes of dead runners are found and ended, and containers outlive theirs
     words = staging.argv(step, layout, parts.parameters, image.python)
     program = (
         words[0] if os.path.isabs(words[0]) or "/" not in words[0] else os.path.normpath(os.path.join(layout.code, words[0]))
@@ -63,6 +70,7 @@ def container_task(
         image=resolver.images.provide(image, lambda text: None), engine=compute.engine, user=f"{os.geteuid()}:{os.getegid()}",
         network=compute.network, cpus=step.resources.cpus or None, memory_bytes=memory_limit(step, compute), shm_bytes=compute.shm_bytes,
         pids=compute.pids, scratch=scratch(image), labels=labels(parts.state_dir, run, step),
+        mark=_marked(parts.state_dir, run, step, compute, attempt_id, plan),
     )  # fmt: skip
     task = StepTask(
         attempt_id=attempt_id, step_dir=layout.step_dir, argv=(program, *words[1:]), cwd=layout.code,
@@ -74,6 +82,87 @@ def container_task(
     if not resolver.images.engine(compute.engine).facts.local:
         parts.snapshots.no_reads_seen(layout.code)
     return task, Watch(None, resolver.stats)
+
+
+def _marked(
+    state_dir: str, run: RunRecord, step: StepSpec, compute: ComputeConfig, attempt_id: str, plan: StepPlan
+) -> str:  # fmt: skip
+    if plan.manifest is None:  # laid out by hand: nobody starts it for a run
+        return ""
+    fingerprint = plan.manifest.fingerprint
+    return marks.write(
+        state_dir, marks.Mark(attempt=attempt_id, run=run.id, step=step.name, engine=compute.engine, fingerprint=fingerprint)
+    )
+
+
+def adopt(
+    parts: RunParts, run: RunRecord, step: StepSpec, plan: StepPlan
+) -> tuple[staging.Layout, list[Borrowed], StepTask, Watch] | None:  # fmt: skip
+    """The newest container of this execution that still runs or has ended by itself; others of the step are removed."""
+    assert plan.manifest is not None
+    for mark in [mark for mark in marks.read_all(parts.state_dir) if (mark.run, mark.step) == (run.id, step.name)]:
+        engine = parts.decisions.resolver.images.engine(mark.engine)
+        found = _container_of(engine, mark, project_label(parts.state_dir))
+        step_dir = parts.step_dir(run, step.name)
+        started = found is not None and found["State"]["Status"] in ("running", "paused", "exited")
+        if found is None or not started or mark.fingerprint != plan.manifest.fingerprint or not os.path.isdir(step_dir):
+            if found is None or removed(engine, found["Id"]):
+                marks.remove(marks.path_of(parts.state_dir, mark.attempt))
+            continue
+        _forget_reports(parts, run, step)
+        layout = staging.laid_out(step, step_dir)
+        container = Container(
+            image=found["Image"], engine=mark.engine, memory_bytes=found["HostConfig"]["Memory"] or None, adopted=found["Id"],
+            mark=marks.path_of(parts.state_dir, mark.attempt),
+        )  # fmt: skip
+        task = StepTask(
+            attempt_id=mark.attempt, step_dir=step_dir, argv=(), cwd=layout.code, environment=(), stdout_path=f"{step_dir}/logs/stdout.log",
+            stderr_path=f"{step_dir}/logs/stderr.log", timeout_seconds=step.timeout_seconds, resources=step.resources, container=container,
+        )  # fmt: skip
+        return layout, parts.inputs(step)[1], task, Watch(None, parts.decisions.resolver.stats)
+    return None
+
+
+def _container_of(engine: EngineAccess, mark: marks.Mark, project: str) -> dict[str, Any] | None:
+    """Raises ExecutorUnavailableError. One of another project (this folder is a copy) is not ours."""
+    from docker.errors import NotFound
+
+    from mlpipe_engine.executors.containers.engines import unavailable
+
+    try:
+        found: dict[str, Any] = engine.client().inspect_container(container_name(mark.attempt))
+    except NotFound:
+        return None
+    except Exception as error:
+        raise unavailable(engine.url, error) from error
+    return found if (found["Config"].get("Labels") or {}).get(f"{LABEL}.project") == project else None
+
+
+def _forget_reports(parts: RunParts, run: RunRecord, step: StepSpec) -> None:
+    """What the step reported is read again from its first line."""
+
+    def statement(db: sqlite3.Connection) -> None:
+        db.execute("DELETE FROM metrics WHERE run = ? AND (step = ? OR origin = ?)", (run.number, step.name, step.name))
+
+    parts.recorder.put(statement)
+
+
+def reap_containers(state_dir: str, is_over: Callable[[str], bool]) -> int:
+    """Remove what runs that are over left behind; how many. An engine that does not answer is asked another time."""
+    gone, silent = 0, set[str]()
+    for mark in marks.read_all(state_dir):
+        if mark.engine in silent or not is_over(mark.run):
+            continue
+        try:
+            engine = EngineAccess(mark.engine)
+            found = _container_of(engine, mark, project_label(state_dir))
+        except MlpipeError:
+            silent.add(mark.engine)
+            continue
+        if found is None or removed(engine, found["Id"]):
+            gone += found is not None
+            marks.remove(marks.path_of(state_dir, mark.attempt))
+    return gone
 
 
 def base_environment(step: StepSpec, layout: staging.Layout, image: StepImage) -> dict[str, str]:
@@ -154,10 +243,11 @@ def _telling(folder: str) -> Iterator[None]:
 
 def _write_command_file(task: StepTask) -> None:
     """command.sh repeats the step by hand: the same container, by the docker command."""
-    staging.write_command_file(_by_hand(task))
+    staging.write_command_file(by_hand(task))
 
 
-def _by_hand(task: StepTask) -> StepTask:
+def by_hand(task: StepTask) -> StepTask:
+    """The docker command that runs the same container, as a process."""
     from dataclasses import replace
 
     asked = task.container

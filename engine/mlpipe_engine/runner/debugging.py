@@ -175,8 +175,12 @@ def lay_out(
     plan = StepPlan(step=step.name, decision=Execute((Cause(kind="debug", subject="laid out by hand"),)), code=code)
     try:
         layout, borrowed = parts.stage(wanted.run, step, plan, 1)
-        task, _ = parts.task(wanted.run, step, layout, 1)
+        task, _ = parts.task(wanted.run, step, layout, 1, plan)
         task = replace(task, environment=tuple(item for item in task.environment if item[0] not in _OURS))
+        if task.container is not None:
+            from mlpipe_engine.runner.containers import by_hand
+
+            task = by_hand(task)
         staging.write_command_file(task)
     except BaseException:
         remove(place)

@@ -262,8 +262,12 @@ class Run:
             return
         attempt.number += 1
         try:
-            attempt.layout, attempt.borrowed = self._parts.stage(self.run, step, attempt.plan, attempt.number)
-            attempt.task, attempt.watch = self._parts.task(self.run, step, attempt.layout, attempt.number)
+            adopted = self._parts.adopt(self.run, step, attempt.plan) if attempt.number == 1 else None
+            if adopted is not None:
+                attempt.layout, attempt.borrowed, attempt.task, attempt.watch = adopted
+            else:
+                attempt.layout, attempt.borrowed = self._parts.stage(self.run, step, attempt.plan, attempt.number)
+                attempt.task, attempt.watch = self._parts.task(self.run, step, attempt.layout, attempt.number, attempt.plan)
             attempt.started = time.monotonic()
             self._parts.executor.start(attempt.task)
         except FilesystemError as error:

@@ -89,15 +89,15 @@ class RunParts:
         """Raises StagingError, SnapshotError, FilesystemError."""
         step_dir = self.step_dir(run, step.name)
         self._move_earlier(step_dir)
-        lent, borrowed = self._inputs(step)
+        lent, borrowed = self.inputs(step)
         lay_out = None
         if plan.code is not None:
             self.snapshots.save(plan.code, self.decisions.resolver.directory(step))
             lay_out = partial(self.snapshots.lay_out, plan.code)
-        about = self._about(run, step, attempt)
+        about = self.about(run, step, attempt)
         return staging.lay_out(step, step_dir, lent, lay_out, about), borrowed
 
-    def _about(self, run: RunRecord, step: StepSpec, attempt: int) -> staging.Circumstances:
+    def about(self, run: RunRecord, step: StepSpec, attempt: int) -> staging.Circumstances:
         return staging.Circumstances(
             run_id=run.id, run_number=run.number, attempt_id=f"{run.id}_{step.name}_{attempt}", experiment=run.experiment,
             pipeline=run.pipeline, workspace=self.workspace, root=self.root, parameters=self.parameters,
@@ -120,7 +120,7 @@ class RunParts:
         except OSError as error:
             raise FilesystemError.of(error, "move aside", step_dir) from error
 
-    def _inputs(self, step: StepSpec) -> tuple[list[staging.Lent], list[Borrowed]]:
+    def inputs(self, step: StepSpec) -> tuple[list[staging.Lent], list[Borrowed]]:
         lent, borrowed = [], []
         for item in step.inputs:
             match item.source:
@@ -149,8 +149,20 @@ class RunParts:
         except MlpipeError:
             return True
 
-    def task(self, run: RunRecord, step: StepSpec, layout: staging.Layout, attempt: int) -> tuple[StepTask, Watch]:
-        """Raises FilesystemError, EnvironmentProblem."""
+    def adopt(
+        self, run: RunRecord, step: StepSpec, plan: StepPlan
+    ) -> tuple[staging.Layout, list[Borrowed], StepTask, Watch] | None:  # fmt: skip
+        """A container of this step that outlived an earlier runner of the run; None where there is none."""
+        if not os.path.isdir(f"{self.state_dir}/locks/containers"):
+            return None
+        from mlpipe_engine.runner.containers import adopt
+
+        return adopt(self, run, step, plan)
+
+    def task(
+        self, run: RunRecord, step: StepSpec, layout: staging.Layout, attempt: int, plan: StepPlan
+    ) -> tuple[StepTask, Watch]:  # fmt: skip
+        """Raises FilesystemError, EnvironmentProblem, ExecutorUnavailableError."""
         from mlpipe_engine.executors import interpreters
 
         attempt_id = uuid4().hex
@@ -158,13 +170,13 @@ class RunParts:
         if image is not None:
             from mlpipe_engine.runner.containers import container_task
 
-            return container_task(self, run, step, layout, attempt_id, self._about(run, step, attempt), image)
+            return container_task(self, run, step, layout, attempt_id, self.about(run, step, attempt), image, plan)
         interpreter, description = self.decisions.resolver.interpreter(step, self.decisions.compute_of(step))
         environment = interpreters.base_environment(interpreter, layout.step_dir, f"{self.state_dir}/home")
         if description.loose_sources:
             # Python trusts a .pyc whose second and size match; one left beside code that is edited twice in a second would be stale
             environment["PYTHONDONTWRITEBYTECODE"] = "1"
-        environment |= staging.variables(step, layout, self.parameters, self._about(run, step, attempt))
+        environment |= staging.variables(step, layout, self.parameters, self.about(run, step, attempt))
         environment["PYTHONPATH"] = os.pathsep.join(
             filter(None, [sdk_dir(self.state_dir), roots_hook(layout), dict(step.environment_variables).get("PYTHONPATH")])
         )

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from mlpipe_engine.errors import MlpipeError
+from mlpipe_engine.executors.containers import marks
 from mlpipe_engine.executors.containers.creation import container_arguments, container_name, limits_not_enforced
 from mlpipe_engine.executors.containers.engines import EngineAccess
 from mlpipe_engine.executors.containers.streams import Connection, LogFiles, copy_frames
@@ -45,16 +46,10 @@ class DockerExecutor:
         self._keepers: list[threading.Thread] = []
 
     def start(self, task: StepTask) -> None:
-        self._begin(task, None)
-
-    def adopt(self, task: StepTask, container: str) -> None:
-        """Go on with a container that an earlier runner started for the same attempt; its output is read from the beginning."""
-        self._begin(task, container)
-
-    def _begin(self, task: StepTask, container: str | None) -> None:
+        """A task whose container is there already is gone on with: what it wrote meanwhile is read when it ends."""
         assert task.container is not None
         engine = self.engine(task.container.engine)
-        attempt = _Attempt(task, engine, self, container)
+        attempt = _Attempt(task, engine, self)
         self._attempts[task.attempt_id] = attempt
         self._keep()
         thread = threading.Thread(target=attempt.run, name=f"container {task.attempt_id[:8]}", daemon=True)
@@ -156,14 +151,16 @@ def _answers(engine: EngineAccess) -> bool:
 class _Attempt:
     """One attempt. `run` is its thread; `look_at_clock` and `give_up` come from the keepers."""
 
-    def __init__(self, task: StepTask, engine: EngineAccess, executor: DockerExecutor, container: str | None) -> None:
+    def __init__(self, task: StepTask, engine: EngineAccess, executor: DockerExecutor) -> None:
+        assert task.container is not None
         self.engine = engine
         self.canceled = False
         self.timed_out = False
         self.grace = task.grace_seconds
         self._task, self._executor = task, executor
-        self._id = container or ""
-        self._adopted = container is not None
+        self._container = task.container
+        self._id = task.container.adopted
+        self._adopted = bool(task.container.adopted)
         self._running = False
         self._over = threading.Event()
         self._reported = threading.Lock()
@@ -205,7 +202,7 @@ class _Attempt:
                 return problem
         self._running = True
         if self._task.timeout_seconds:
-            self._deadline = time.monotonic() + self._task.timeout_seconds
+            self._deadline = time.monotonic() + self._task.timeout_seconds - self._age()
         self._executor.turn()
         self._watch_usage()
         if self._connection is not None:
@@ -214,6 +211,18 @@ class _Attempt:
         if self._adopted or self._away:
             self._catch_up(logs)
         return self._judged(state, logs)
+
+    def _age(self) -> float:
+        """Seconds an adopted container has run already."""
+        if not self._adopted:
+            return 0.0
+        from datetime import UTC, datetime
+
+        with suppress(Exception):
+            text = str(self.engine.client().inspect_container(self._id)["State"]["StartedAt"])
+            began = datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)
+            return max(0.0, (datetime.now(UTC) - began).total_seconds())
+        return 0.0
 
     def _create(self) -> Exit | None:
         """After an answer that got lost the container is looked up by its name; there is never a second one."""
@@ -236,8 +245,7 @@ class _Attempt:
         try:
             self._id = self.engine.patiently(create, self._executor.grace_seconds)
         except (ImageNotFound, NotFound):
-            assert task.container is not None
-            return Lost(f"the engine has no image {task.container.image}")
+            return Lost(f"the engine has no image {self._container.image}")
         except APIError as error:
             return Lost(f"the engine refused to make its container: {_explained(error)}")
         except Exception:
@@ -320,7 +328,7 @@ class _Attempt:
             return client.logs(self._id, stdout=not is_stderr, stderr=is_stderr, stream=True, follow=False)
 
         with suppress(Exception):
-            logs.catch_up(ask)
+            logs.catch_up(ask, "of what the step wrote while nobody was connected, the beginning is lost")
 
     def _watch_usage(self) -> None:
         def follow() -> None:
@@ -381,9 +389,8 @@ class _Attempt:
         """Off the critical path; one that cannot be removed now is found by its label later."""
         if self._connection is not None:
             self._connection.close()
-        if self._id:
-            with suppress(Exception):
-                self.engine.client().remove_container(self._id, force=True, v=True)
+        if removed(self.engine, self._id or container_name(self._task.attempt_id)) and self._container.mark:
+            marks.remove(self._container.mark)
 
     def _what(self) -> str:
         return f"container {container_name(self._task.attempt_id)} at {self.engine.url}"
@@ -392,8 +399,20 @@ class _Attempt:
         return f"the container engine at {self.engine.url} has not answered for {self._executor.grace_seconds:g} s"
 
     def warnings(self) -> tuple[str, ...]:
-        assert self._task.container is not None
-        return limits_not_enforced(self._task.container, self.engine.facts)
+        return limits_not_enforced(self._container, self.engine.facts)
+
+
+def removed(engine: EngineAccess, container: str) -> bool:
+    """Whether it is gone now, by us or before."""
+    from docker.errors import APIError
+
+    try:
+        engine.client().remove_container(container, force=True, v=True)
+    except APIError as error:
+        return bool(error.status_code == 404) or "already in progress" in str(error.explanation)
+    except Exception:
+        return False
+    return True
 
 
 def _limit(task: StepTask) -> str:

@@ -13,20 +13,18 @@ from typing import Any
 
 _CHUNK = 1 << 18
 _OUT, _ERR = 1, 2
+_TAIL = 4096
 
 
 class LogFiles:
     """stdout and stderr of an attempt, opened for appending. A disk that is full loses output, never the step."""
 
     def __init__(self, stdout_path: str, stderr_path: str) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._files = {_OUT: os.open(stdout_path, flags, 0o644), _ERR: os.open(stderr_path, flags, 0o644)}
-        self.seen = {_OUT: 0, _ERR: 0}
-        """Bytes that came from the engine so far, by stream."""
 
     def write(self, stream: int, data: bytes | memoryview) -> None:
         number = _ERR if stream == _ERR else _OUT
-        self.seen[number] += len(data)
         try:
             while len(data):
                 data = data[os.write(self._files[number], data) :]
@@ -40,16 +38,20 @@ class LogFiles:
         except OSError:
             return
 
-    def catch_up(self, logs: Callable[[bool], Iterable[bytes]]) -> None:
-        """What was written while nobody was connected. `logs(is_stderr)`: the whole stream as the engine kept it."""
+    def catch_up(self, logs: Callable[[bool], Iterable[bytes]], lost: str) -> None:
+        """What was written while nobody was connected. `logs(is_stderr)`: the stream as the engine kept it, which may have lost its
+        beginning (it keeps the last 60 MB); `lost` is noted where it does not reach back to what we have."""
         for number in (_OUT, _ERR):
-            skip = self.seen[number]
-            for chunk in logs(number == _ERR):
-                if skip >= len(chunk):
-                    skip -= len(chunk)
-                    continue
-                self.write(number, chunk[skip:])
-                skip = 0
+            kept = b"".join(logs(number == _ERR))
+            have = os.lseek(self._files[number], 0, os.SEEK_END)
+            tail = os.pread(self._files[number], min(have, _TAIL), max(0, have - _TAIL))
+            if kept[max(0, have - len(tail)) : have] == tail:
+                self.write(number, kept[have:])
+                continue
+            at = kept.rfind(tail)
+            if at < 0:
+                self.note(lost)
+            self.write(number, kept[at + len(tail) :] if at >= 0 else kept)
 
     def close(self) -> None:
         for fd in self._files.values():
