@@ -10,10 +10,12 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
@@ -83,7 +85,9 @@ class PrivateEngine:
         place = self.folder / "containerd"
         if self._containerd is None:
             words = ["containerd", "--root", f"{place}/root", "--state", f"{place}/state", "--address", f"{place}/socket"]
-            self._containerd = subprocess.Popen([*away, *words], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+            self._containerd = subprocess.Popen(
+                [*away, *words], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
             until((place / "socket").exists)
         return ["nsenter", "-t", str(self._containerd.pid), "-n", "-m", "--"]
 
@@ -124,6 +128,32 @@ class PrivateEngine:
             if place.startswith(str(self.folder)):
                 subprocess.run(["umount", "-l", place], check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def over_tcp(engine: PrivateEngine) -> Iterator[str]:
+    """The same engine under a tcp:// address of this machine, which says nothing of whose files it sees."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def pipe(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = server.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(engine.url.removeprefix("unix://"))
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=pipe, args=pair, daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    server.close()
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlpipe_engine.errors import StagingError
@@ -28,14 +29,22 @@ def labels_of(task: StepTask) -> dict[str, str]:
     return {f"{LABEL}.attempt": task.attempt_id, **dict(task.container.labels)}
 
 
-def container_arguments(task: StepTask, facts: EngineFacts) -> dict[str, Any]:
-    """Keyword arguments of `create_container`. Raises StagingError when something to be mounted is not there."""
+def container_arguments(
+    task: StepTask, facts: EngineFacts, volumes: Sequence[tuple[str, str, bool]] = ()
+) -> dict[str, Any]:  # fmt: skip
+    """Keyword arguments of `create_container`. Raises StagingError when something to be mounted is not there.
+
+    `volumes`: (name, place, read-only) of what is mounted where the engine does not see our files.
+    """
     from docker.types import LogConfig, Mount
 
     asked = task.container
     assert asked is not None
-    bound = [(task.step_dir, task.step_dir, False), *((source, target, True) for source, target in task.mounts)]
-    for source, _, _ in bound:
+    if facts.local:
+        kind, given = "bind", [(task.step_dir, task.step_dir, False), *((source, target, True) for source, target in task.mounts)]
+    else:
+        kind, given = "volume", list(volumes)
+    for source, _, _ in given if facts.local else ():
         if not os.path.lexists(source):  # Podman would make it, as root
             raise StagingError(f"what the step is given is gone: {source}", hint="Run the pipeline again.")
     memory = asked.memory_bytes
@@ -44,7 +53,7 @@ def container_arguments(task: StepTask, facts: EngineFacts) -> dict[str, Any]:
         {} if facts.podman else {"log_config": LogConfig(type="local", config={"max-size": "20m", "max-file": "3"})}
     )
     host = {
-        "mounts": [Mount(target, source, type="bind", read_only=read_only) for source, target, read_only in bound],
+        "mounts": [Mount(target, source, type=kind, read_only=read_only) for source, target, read_only in given],
         "network_mode": asked.network, "init": True, "read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"],
         "tmpfs": dict.fromkeys(asked.scratch, "rw,exec,nosuid,nodev,mode=1777"),  # exec: compilers of kernels load what they wrote there
         "pids_limit": asked.pids, "shm_size": asked.shm_bytes, "ipc_mode": "private", "mem_limit": memory, "memswap_limit": memory,

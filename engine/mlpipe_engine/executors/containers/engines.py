@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from mlpipe_engine.errors import ExecutorUnavailableError
+from mlpipe_engine.errors import ExecutorUnavailableError, MlpipeError
 
 REQUEST_SECONDS = 10.0
 """A request that takes longer is asked again, or the engine is taken for hung."""
@@ -90,7 +90,7 @@ class EngineAccess:
         while True:
             try:
                 return ask()
-            except APIError:
+            except (APIError, MlpipeError):
                 raise
             except Exception:
                 if time.monotonic() > deadline:

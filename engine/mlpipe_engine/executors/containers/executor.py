@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from mlpipe_engine.errors import MlpipeError
-from mlpipe_engine.executors.containers import marks
+from mlpipe_engine.executors.containers import marks, transport
 from mlpipe_engine.executors.containers.creation import container_arguments, container_name, limits_not_enforced
 from mlpipe_engine.executors.containers.engines import EngineAccess
 from mlpipe_engine.executors.containers.streams import Connection, LogFiles, copy_frames
@@ -210,6 +210,8 @@ class _Attempt:
         state = self._state_at_the_end()
         if self._adopted or self._away:
             self._catch_up(logs)
+        if state is not None and not self.engine.facts.local:
+            self.engine.patiently(lambda: transport.fetch(self.engine, self._task, self._id), self._executor.grace_seconds)
         return self._judged(state, logs)
 
     def _age(self) -> float:
@@ -229,7 +231,10 @@ class _Attempt:
         from docker.errors import APIError, ImageNotFound, NotFound
 
         client, task = self.engine.client(), self._task
-        arguments = container_arguments(task, self.engine.facts)
+        placed = [] if self.engine.facts.local else transport.volumes(task)
+        if placed:
+            self.engine.patiently(lambda: transport.send(self.engine, task), self._executor.grace_seconds)
+        arguments = container_arguments(task, self.engine.facts, placed)
         arguments["host_config"] = client.create_host_config(**arguments.pop("host"))
 
         def create() -> str:
@@ -389,7 +394,10 @@ class _Attempt:
         """Off the critical path; one that cannot be removed now is found by its label later."""
         if self._connection is not None:
             self._connection.close()
-        if removed(self.engine, self._id or container_name(self._task.attempt_id)) and self._container.mark:
+        gone = removed(self.engine, self._id or container_name(self._task.attempt_id))
+        if not self.engine.facts.local:
+            transport.drop(self.engine, self._task)
+        if gone and self._container.mark:
             marks.remove(self._container.mark)
 
     def _what(self) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = "mlpipe-tui/host"
 KEY_LABEL = "mlpipe-tui.host-image"
-_FORMAT = 1
+_FORMAT = 2
 _LEFT_OUT = re.compile(
     r"/(test|tests|idlelib|idle_test|tkinter|turtledemo|lib2to3|site-packages|dist-packages|config-[^/]*|_tkinter[^/]*|_test[^/]*)(/|$)"
 )
@@ -235,9 +235,9 @@ def _pack_packages(tar: tarfile.TarFile, contents: Contents) -> None:
             _pack_file(tar, path, real)
     for path, target in contents.links:
         _pack_made(tar, path.lstrip("/"), tarfile.SYMTYPE, 0o777, target=target)
-    folder = os.path.dirname(contents.interpreter)
+    folder, packed = os.path.dirname(contents.interpreter), {path for path, _ in (*contents.links, *contents.files)}
     for name in ("python", "python3"):  # scripts say #!/usr/bin/env python3
-        if not os.path.lexists(os.path.join(folder, name)) and folder != "/usr/bin":
+        if f"{folder}/{name}" not in packed:
             _pack_made(tar, f"{folder.lstrip('/')}/{name}", tarfile.SYMTYPE, 0o777, target=contents.interpreter)
 
 
