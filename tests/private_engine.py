@@ -12,15 +12,37 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
 import docker
+
+_FAKE_RUNTIME = """
+import json, os, sys
+words = sys.argv[1:]
+if "create" in words:
+    path = os.path.join(words[words.index("--bundle") + 1], "config.json")
+    with open(path) as file:
+        config = json.load(file)
+    variables = dict(item.split("=", 1) for item in config["process"]["env"] if "=" in item)
+    for number in filter(None, variables.get("NVIDIA_VISIBLE_DEVICES", "").split(",")):
+        if not number.isdigit() or int(number) >= int(os.environ["FAKE_GPUS"]):
+            with open(words[words.index("--log") + 1], "w") as log:
+                json.dump({"level": "error", "msg": "nvidia-container-cli: device error: %s: unknown device" % number}, log)
+            sys.exit(1)
+        place = {"type": "c", "major": 1, "minor": 3}
+        config["linux"].setdefault("devices", []).append({"path": "/dev/nvidia" + number, "fileMode": 0o666, **place})
+        config["linux"]["resources"].setdefault("devices", []).append({"allow": True, "access": "rw", **place})
+    with open(path, "w") as file:
+        json.dump(config, file)
+os.execvp("runc", ["runc", *words])
+"""
 
 
 def _attempt(command: list[str]) -> bool:
@@ -38,7 +60,8 @@ def can_start() -> bool:
 class PrivateEngine:
     """`with PrivateEngine() as engine:` gives one that answers at `engine.url`."""
 
-    def __init__(self, *, live_restore: bool = False, more: Mapping[str, object] = {}) -> None:
+    def __init__(self, *, live_restore: bool = False, fake_gpus: int = 0) -> None:
+        """`fake_gpus`: DeviceRequests by id give /dev/nvidia0 ... (each a /dev/null) by a stand-in for NVIDIA's runtime."""
         self.folder = Path(tempfile.mkdtemp(prefix="mlpipe-engine-"))
         self.url = f"unix://{self.folder}/docker.sock"
         self._program: subprocess.Popen[bytes] | None = None
@@ -46,9 +69,24 @@ class PrivateEngine:
         """A process of its own where containers are to outlive the engine, as on a machine where the system starts both."""
         self._live_restore = live_restore
         config = {
-            "bridge": "none", "iptables": False, "ip6tables": False, "userland-proxy": False, "live-restore": live_restore, **more
+            "bridge": "none", "iptables": False, "ip6tables": False, "userland-proxy": False, "live-restore": live_restore
         }  # fmt: skip
+        self._environment = dict(os.environ)
+        if fake_gpus:
+            self._fake(fake_gpus, config)
         (self.folder / "daemon.json").write_text(json.dumps(config))
+
+    def _fake(self, count: int, config: dict[str, object]) -> None:
+        programs = self.folder / "programs"
+        programs.mkdir()
+        for name, text in (
+            ("nvidia-container-runtime-hook", "#!/bin/sh\n"),
+            ("nvidia-runtime", f"#!{sys.executable}\n{_FAKE_RUNTIME}"),
+        ):
+            (programs / name).write_text(text)
+            (programs / name).chmod(0o755)
+        self._environment |= {"PATH": f"{programs}:{os.environ['PATH']}", "FAKE_GPUS": str(count)}
+        config |= {"runtimes": {"nvidia": {"path": f"{programs}/nvidia-runtime"}}, "default-runtime": "nvidia"}
 
     def __enter__(self) -> PrivateEngine:
         self.start()
@@ -69,7 +107,7 @@ class PrivateEngine:
                 [*self._place(log), "dockerd", "--config-file", f"{folder}/daemon.json", "-H", self.url,
                  "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid",
                  *(["--containerd", f"{folder}/containerd/socket"] if self._live_restore else [])],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, env=self._environment,
             )  # fmt: skip
         deadline = time.monotonic() + 30
         while not self.answers():
@@ -166,7 +204,6 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
 def small_image(engine: PrivateEngine) -> str:
     """Made by the product's own way from the base interpreter of the one that runs the tests, without its packages."""
     import platform
-    import sys
     from dataclasses import replace
 
     from mlpipe_engine.executors import interpreters

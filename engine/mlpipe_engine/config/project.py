@@ -37,6 +37,8 @@ class ComputeConfig:
     """Of containers: "none", "bridge", "host", or the name of a network of the engine."""
     shm_bytes: int = 512_000_000
     pids: int = 1024
+    gpus: tuple[str, ...] = ()
+    """Ids of the GPUs its steps may lease; (): all that the driver knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ _SCHEMA: dict[str, dict[str, str]] = {
     "store": {"quota": "quota", "network": "switch", "max_log": "size"},
     "compute.*": {
         "kind": "text", "cpus": "number", "memory": "size", "python": "text", "audit": "choice", "isolation": "choice",
-        "image": "text", "engine": "text", "network": "text", "shm": "size", "pids": "count",
+        "image": "text", "engine": "text", "network": "text", "shm": "size", "pids": "count", "gpus": "texts",
     },
 }  # fmt: skip
 """Table -> key -> what is expected."""
@@ -130,7 +132,7 @@ def load_config(root: str) -> ProjectConfig:
             name=name, kind=table.get("kind", "process"), cpus=table.get("cpus"),
             memory_bytes=size_bytes(table["memory"]) if "memory" in table else None, python=table.get("python"),
             audit=table.get("audit", "python"), isolation=table.get("isolation", "none"), image=table.get("image"),
-            engine=table.get("engine", ""), network=table.get("network", "none"), pids=table.get("pids", 1024),
+            engine=table.get("engine", ""), network=table.get("network", "none"), pids=table.get("pids", 1024), gpus=_texts(table.get("gpus", ())),
             shm_bytes=size_bytes(table["shm"]) if "shm" in table else 512_000_000,
         )
         for name, table in document.get("compute", {}).items()
@@ -159,6 +161,10 @@ def load_config(root: str) -> ProjectConfig:
                 error.what, where=f"{path}:{_line(text, 'default', 'compute')}", field="default.compute", expected=error.expected
             ) from None
     return config
+
+
+def _texts(value: str | list[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _store(table: Mapping[str, Any]) -> StoreConfig:

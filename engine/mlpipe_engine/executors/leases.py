@@ -37,7 +37,7 @@ class Leases:
     """One per runner. `cpus` and `memory_bytes` default to what the machine has."""
 
     def __init__(self, directory: str | None = None, *, cpus: float | None = None, memory_bytes: float | None = None) -> None:
-        self._directory = directory or _machine_directory()
+        self._directory = directory or machine_directory()
         self.cpus = cpus if cpus is not None else float(available_cpus())
         self.memory_bytes = memory_bytes if memory_bytes is not None else float(machine_memory_bytes())
         self._owner = uuid4().hex[:16]
@@ -148,7 +148,8 @@ def machine_memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _machine_directory() -> str:
+def machine_directory() -> str:
+    """A folder of this user alone, for what is shared between all runs of the machine. Raises FilesystemError, ExecutorUnavailableError."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and os.path.isdir(runtime) and os.access(runtime, os.W_OK):
         folder = os.path.join(runtime, "mlpipe-tui")

@@ -122,6 +122,8 @@ class Resources:
     cpus: float = 1.0
     memory_bytes: int = 0
     gpus: int = 0
+    gpus_optional: bool = False
+    """Where there are not so many, the step runs without any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from mlpipe_engine.runner.watching import Watch
 if TYPE_CHECKING:
     from mlpipe_engine.config.project import ComputeConfig
     from mlpipe_engine.executors.containers.images import StepImage
+    from mlpipe_engine.executors.gpus import GpuLease
     from mlpipe_engine.model.plan import StepPlan
     from mlpipe_engine.model.records import RunRecord
     from mlpipe_engine.model.spec import StepSpec
@@ -51,7 +52,7 @@ def provide_images(decisions: Decisions, selection: frozenset[str], say: Callabl
 
 def container_task(
     parts: RunParts, run: RunRecord, step: StepSpec, layout: staging.Layout, attempt_id: str, about: staging.Circumstances, image: StepImage,
-    plan: StepPlan,
+    plan: StepPlan, gpus: GpuLease | None,
 ) -> tuple[StepTask, Watch]:  # fmt: skip
     """Raises FilesystemError, EnvironmentProblem, ExecutorUnavailableError."""
     resolver = parts.decisions.resolver
@@ -69,7 +70,7 @@ def container_task(
     container = Container(
         image=resolver.images.provide(image, lambda text: None), engine=compute.engine, user=f"{os.geteuid()}:{os.getegid()}",
         network=compute.network, cpus=step.resources.cpus or None, memory_bytes=memory_limit(step, compute), shm_bytes=compute.shm_bytes,
-        pids=compute.pids, scratch=scratch(image), labels=labels(parts.state_dir, run, step),
+        pids=compute.pids, scratch=scratch(image), gpus=gpus.ids if gpus is not None else (), labels=labels(parts.state_dir, run, step),
         mark=_marked(parts.state_dir, run, step, compute, attempt_id, plan),
     )  # fmt: skip
     task = StepTask(
@@ -79,6 +80,8 @@ def container_task(
         mounts=((sdk, sdk), *lent_mounts(layout)), container=container,
     )  # fmt: skip
     _write_command_file(task)
+    if gpus is not None:
+        gpus.record(f"{layout.step_dir}/logs/gpu.csv")
     if not resolver.images.engine(compute.engine).facts.local:
         parts.snapshots.no_reads_seen(layout.code)
     return task, Watch(None, resolver.stats)

@@ -31,6 +31,7 @@ from mlpipe_engine.store.journal import Journal
 from mlpipe_engine.store.recorder import Recorder
 
 if TYPE_CHECKING:
+    from mlpipe_engine.executors.gpus import GpuLease
     from mlpipe_engine.executors.interpreters import EnvironmentDescription
     from mlpipe_engine.executors.leases import Leases
     from mlpipe_engine.snapshots.source import SourceSnapshots
@@ -149,6 +150,23 @@ class RunParts:
         except MlpipeError:
             return True
 
+    def lease_gpus(self, run: RunRecord, step: StepSpec) -> GpuLease | None:
+        """None while others hold too many. Prereq: the step asks for some. Raises FilesystemError."""
+        from mlpipe_engine.executors.gpus import GpuLeases, available, no_gpus
+
+        count, listed = step.resources.gpus, self._gpus_of(step)
+        if step.resources.gpus_optional and not available(count, listed):
+            return no_gpus()
+        return GpuLeases(f"step {step.name} of run {run.number}").try_lease(count, listed)
+
+    def gpu_holders(self, step: StepSpec) -> str:
+        from mlpipe_engine.executors.gpus import GpuLeases
+
+        return GpuLeases("").holders(self._gpus_of(step))
+
+    def _gpus_of(self, step: StepSpec) -> tuple[str, ...]:
+        return self.decisions.resolver.compute(self.decisions.compute_of(step)).gpus
+
     def adopt(
         self, run: RunRecord, step: StepSpec, plan: StepPlan
     ) -> tuple[staging.Layout, list[Borrowed], StepTask, Watch] | None:  # fmt: skip
@@ -160,7 +178,7 @@ class RunParts:
         return adopt(self, run, step, plan)
 
     def task(
-        self, run: RunRecord, step: StepSpec, layout: staging.Layout, attempt: int, plan: StepPlan
+        self, run: RunRecord, step: StepSpec, layout: staging.Layout, attempt: int, plan: StepPlan, gpus: GpuLease | None = None
     ) -> tuple[StepTask, Watch]:  # fmt: skip
         """Raises FilesystemError, EnvironmentProblem, ExecutorUnavailableError."""
         from mlpipe_engine.executors import interpreters
@@ -170,7 +188,7 @@ class RunParts:
         if image is not None:
             from mlpipe_engine.runner.containers import container_task
 
-            return container_task(self, run, step, layout, attempt_id, self.about(run, step, attempt), image, plan)
+            return container_task(self, run, step, layout, attempt_id, self.about(run, step, attempt), image, plan, gpus)
         interpreter, description = self.decisions.resolver.interpreter(step, self.decisions.compute_of(step))
         environment = interpreters.base_environment(interpreter, layout.step_dir, f"{self.state_dir}/home")
         if description.loose_sources:
@@ -181,6 +199,9 @@ class RunParts:
             filter(None, [sdk_dir(self.state_dir), roots_hook(layout), dict(step.environment_variables).get("PYTHONPATH")])
         )
         environment |= {"MLPIPE_ATTEMPT": attempt_id, "MLPIPE_RUN": run.id}
+        if gpus is not None:
+            environment |= gpus.variables()
+            gpus.record(f"{layout.step_dir}/logs/gpu.csv")
         words = staging.argv(step, layout, self.parameters, interpreter.path)
         task = StepTask(
             attempt_id=attempt_id, step_dir=layout.step_dir,

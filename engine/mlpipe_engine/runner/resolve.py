@@ -349,6 +349,14 @@ class Resolver:
         """Raises when the machine cannot do what the step's compute target asks for."""
         from mlpipe_engine.runner import watching
 
+        if step.resources.gpus and not step.resources.gpus_optional:
+            from mlpipe_engine.executors import gpus
+
+            gpus.require(step.resources.gpus, target.gpus, step.name, step.where)
+            if target.kind == "docker":
+                from mlpipe_engine.executors.containers import gpu_requests
+
+                gpu_requests.require(self.images.engine(target.engine).facts, step.name, step.where)
         if target.kind == "docker":
             return
         watching.check(target)

@@ -26,9 +26,9 @@ class Step:
         compute_target: object, runconfig: RunConfiguration | None, runconfig_pipeline_params: Mapping[str, object] | None,
         inputs: Sequence[object] | None, outputs: Sequence[object] | None, params: Mapping[str, object] | None,
         source_directory: str | os.PathLike[str] | None, allow_reuse: bool, version: str | None,
-        hash_paths: Sequence[str] | None, cpus: float | None, memory: int | str | None, gpus: int, retries: int, retry_delay_seconds: float,
-        timeout_seconds: float | None, when: str | None, trigger: str, environment_variables: Mapping[str, str] | None, code: str,
-        python: str | os.PathLike[str] | None, environment: Environment | None,
+        hash_paths: Sequence[str] | None, cpus: float | None, memory: int | str | None, gpus: int, gpus_optional: bool, retries: int,
+        retry_delay_seconds: float, timeout_seconds: float | None, when: str | None, trigger: str,
+        environment_variables: Mapping[str, str] | None, code: str, python: str | os.PathLike[str] | None, environment: Environment | None,
     ) -> None:  # fmt: skip
         self.where = caller()
         self.name = name if name is not None else default_name
@@ -57,7 +57,7 @@ class Step:
             name=self.name, kind=self.kind, script=script, allow_reuse=self._is("allow_reuse", allow_reuse, bool, "True or False"),
             version=None if version is None else str(version), hash_paths=self._texts("hash_paths", hash_paths),
             code=cast(Literal["precise", "snapshot"], self._one_of("code", code, "precise", "snapshot")),
-            compute=_compute_name(compute_target, runconfig), resources=self._resources(cpus, memory, gpus),
+            compute=_compute_name(compute_target, runconfig), resources=self._resources(cpus, memory, gpus, gpus_optional),
             retries=self._is("retries", retries, int, "a whole number"),
             retry_delay_seconds=self._is("retry_delay_seconds", retry_delay_seconds, (int, float), "a number of seconds"),
             timeout_seconds=self._is("timeout_seconds", timeout_seconds, (int, float, type(None)), "a number of seconds or None"),
@@ -118,15 +118,18 @@ class Step:
         assert isinstance(item.source, PathSource)
         return replace(item, source=PathSource(tuple(relative(path) for path in item.source.paths), item.source.validate))
 
-    def _resources(self, cpus: object, memory: object, gpus: object) -> Resources:
+    def _resources(self, cpus: object, memory: object, gpus: object, gpus_optional: object) -> Resources:
         count = self._is("cpus", cpus, (int, float, type(None)), "a number of cores")
         try:
             size = 0 if memory is None else size_bytes(memory)
         except ValueError:
             raise self._wrong("memory", memory, "a number of bytes or text such as '2GB'") from None
+        if self._is("gpus", gpus, int, "a whole number") < 0:
+            raise self._wrong("gpus", gpus, "a whole number, 0 or more")
         return Resources(
-            cpus=1.0 if count is None else float(count), memory_bytes=size, gpus=self._is("gpus", gpus, int, "a whole number")
-        )
+            cpus=1.0 if count is None else float(count), memory_bytes=size, gpus=cast(int, gpus),
+            gpus_optional=self._is("gpus_optional", gpus_optional, bool, "True or False"),
+        )  # fmt: skip
 
     def _declared_environment(self, runconfig: RunConfiguration | None, given: object) -> Environment:
         if given is not None and not isinstance(given, Environment):
@@ -230,9 +233,9 @@ class PythonScriptStep(Step):
         runconfig: RunConfiguration | None = None, runconfig_pipeline_params: Mapping[str, object] | None = None,
         inputs: Sequence[object] | None = None, outputs: Sequence[object] | None = None, params: Mapping[str, object] | None = None,
         source_directory: str | os.PathLike[str] | None = None, allow_reuse: bool = True, version: str | None = None,
-        hash_paths: Sequence[str] | None = None, cpus: float | None = None, memory: int | str | None = None, gpus: int = 0, retries: int = 0,
-        retry_delay_seconds: float = 1.0, timeout_seconds: float | None = None, when: str | None = None, trigger: str = "success",
-        environment_variables: Mapping[str, str] | None = None, code: str = "precise",
+        hash_paths: Sequence[str] | None = None, cpus: float | None = None, memory: int | str | None = None, gpus: int = 0,
+        gpus_optional: bool = False, retries: int = 0, retry_delay_seconds: float = 1.0, timeout_seconds: float | None = None,
+        when: str | None = None, trigger: str = "success", environment_variables: Mapping[str, str] | None = None, code: str = "precise",
         python: str | os.PathLike[str] | None = None, environment: Environment | None = None,
     ) -> None:  # fmt: skip
         if not isinstance(script_name, str | os.PathLike) or not os.fspath(script_name):
@@ -243,7 +246,8 @@ class PythonScriptStep(Step):
             name=name, default_name=os.path.basename(script_name), script=os.fspath(script_name), command=(), arguments=arguments,
             compute_target=compute_target, runconfig=runconfig, runconfig_pipeline_params=runconfig_pipeline_params, inputs=inputs,
             outputs=outputs, params=params, source_directory=source_directory, allow_reuse=allow_reuse, version=version,
-            hash_paths=hash_paths, cpus=cpus, memory=memory, gpus=gpus, retries=retries, retry_delay_seconds=retry_delay_seconds,
+            hash_paths=hash_paths, cpus=cpus, memory=memory, gpus=gpus, gpus_optional=gpus_optional,
+            retries=retries, retry_delay_seconds=retry_delay_seconds,
             timeout_seconds=timeout_seconds, when=when, trigger=trigger, environment_variables=environment_variables, code=code,
             python=python, environment=environment,
         )  # fmt: skip
@@ -263,7 +267,7 @@ class CommandStep(Step):
         inputs: Sequence[object] | None = None, outputs: Sequence[object] | None = None, params: Mapping[str, object] | None = None,
         source_directory: str | os.PathLike[str] | None = None, allow_reuse: bool = True, version: str | None = None,
         hash_paths: Sequence[str] | None = None, arguments: Sequence[object] | None = None, cpus: float | None = None,
-        memory: int | str | None = None, gpus: int = 0, retries: int = 0, retry_delay_seconds: float = 1.0,
+        memory: int | str | None = None, gpus: int = 0, gpus_optional: bool = False, retries: int = 0, retry_delay_seconds: float = 1.0,
         timeout_seconds: float | None = None, when: str | None = None, trigger: str = "success",
         environment_variables: Mapping[str, str] | None = None, code: str = "precise",
         python: str | os.PathLike[str] | None = None, environment: Environment | None = None,
@@ -279,7 +283,8 @@ class CommandStep(Step):
             name=name, default_name="command" if isinstance(command, str) else os.path.basename(str(words[0])), script=None, command=words,
             arguments=arguments, compute_target=compute_target, runconfig=runconfig, runconfig_pipeline_params=runconfig_pipeline_params,
             inputs=inputs, outputs=outputs, params=params, source_directory=source_directory, allow_reuse=allow_reuse, version=version,
-            hash_paths=hash_paths, cpus=cpus, memory=memory, gpus=gpus, retries=retries, retry_delay_seconds=retry_delay_seconds,
+            hash_paths=hash_paths, cpus=cpus, memory=memory, gpus=gpus, gpus_optional=gpus_optional,
+            retries=retries, retry_delay_seconds=retry_delay_seconds,
             timeout_seconds=timeout_seconds, when=when, trigger=trigger, environment_variables=environment_variables, code=code,
             python=python, environment=environment,
         )  # fmt: skip

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlpipe_engine.errors import StagingError
+from mlpipe_engine.executors.containers.gpu_requests import devices_of
 
 if TYPE_CHECKING:
     from mlpipe_engine.executors.containers.engines import EngineFacts
@@ -47,7 +48,8 @@ def container_arguments(
     for source, _, _ in given if facts.local else ():
         if not os.path.lexists(source):  # Podman would make it, as root
             raise StagingError(f"what the step is given is gone: {source}", hint="Run the pipeline again.")
-    memory = asked.memory_bytes
+    memory, gpus = asked.memory_bytes, devices_of(asked.gpus, facts)
+    given = [*given, *((source, target, True) for source, target in gpus.mounts)] if facts.local else given
     # shared memory and log settings of Podman differ, so they are left to it
     more: dict[str, Any] = (
         {} if facts.podman else {"log_config": LogConfig(type="local", config={"max-size": "20m", "max-file": "3"})}
@@ -57,10 +59,11 @@ def container_arguments(
         "network_mode": asked.network, "init": True, "read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"],
         "tmpfs": dict.fromkeys(asked.scratch, "rw,exec,nosuid,nodev,mode=1777"),  # exec: compilers of kernels load what they wrote there
         "pids_limit": asked.pids, "shm_size": asked.shm_bytes, "ipc_mode": "private", "mem_limit": memory, "memswap_limit": memory,
-        "nano_cpus": int(asked.cpus * 1e9) if asked.cpus and "cpus" not in facts.not_enforced else None, **more,
+        "nano_cpus": int(asked.cpus * 1e9) if asked.cpus and "cpus" not in facts.not_enforced else None,
+        "device_requests": gpus.requests or None, "devices": gpus.devices or None, **more,
     }  # fmt: skip
     return {
-        "image": asked.image, "command": list(task.argv), "entrypoint": [], "environment": variables(task), "working_dir": task.cwd,
+        "image": asked.image, "command": list(task.argv), "entrypoint": [], "environment": gpus.variables | variables(task), "working_dir": task.cwd,
         "user": "0:0" if facts.rootless else asked.user or None, "labels": labels_of(task), "name": container_name(task.attempt_id),
         "stop_signal": "SIGTERM", "host": host,
     }  # fmt: skip

@@ -41,7 +41,8 @@ class EngineFacts:
     podman: bool
     not_enforced: tuple[str, ...]
     """Limits it would silently ignore: "memory", "cpus", "pids"."""
-    cdi: bool
+    cdi_devices: bool
+    """It knows NVIDIA devices by their CDI names."""
     runtimes: tuple[str, ...]
 
 
@@ -162,7 +163,17 @@ def _facts(url: str, api: str, info: dict[str, Any], version: dict[str, Any]) ->
         kernel=kernel, architecture=str(version.get("Arch", "")), local=url.startswith("unix://") and kernel == os.uname().release,
         rootless="name=rootless" in options or (podman and "/user/" in url), podman=podman,
         not_enforced=tuple(name for name, key in limits if not info.get(key)),
-        cdi=bool(info.get("CDISpecDirs")), runtimes=tuple(sorted(info.get("Runtimes") or {})),
+        cdi_devices=_knows_cdi(info), runtimes=tuple(sorted(info.get("Runtimes") or {})),
+    )  # fmt: skip
+
+
+def _knows_cdi(info: dict[str, Any]) -> bool:
+    """Newer engines list what they discovered; of older ones only the folders of specifications are known."""
+    listed = info.get("DiscoveredDevices")
+    if listed is not None:
+        return any("nvidia.com/gpu" in str(item) for item in listed)
+    return any(
+        "nvidia" in name for folder in info.get("CDISpecDirs") or [] if os.path.isdir(folder) for name in os.listdir(folder)
     )  # fmt: skip
 
 

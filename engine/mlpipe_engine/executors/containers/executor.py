@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from mlpipe_engine.errors import MlpipeError
-from mlpipe_engine.executors.containers import marks, transport
+from mlpipe_engine.executors.containers import gpu_requests, marks, transport
 from mlpipe_engine.executors.containers.creation import container_arguments, container_name, limits_not_enforced
 from mlpipe_engine.executors.containers.engines import EngineAccess
 from mlpipe_engine.executors.containers.streams import Connection, LogFiles, copy_frames
@@ -270,7 +270,7 @@ class _Attempt:
         try:
             self.engine.patiently(lambda: self.engine.client().start(self._id), self._executor.grace_seconds)
         except APIError as error:
-            return Lost(f"its container could not be started: {_explained(error)}")
+            return Lost(f"its container could not be started: {gpu_requests.explained(_explained(error))}")
         except Exception:
             return Lost(self._silent())
         return None
