@@ -91,6 +91,10 @@ class ConfigError(MlpipeError):
     exit_code = 2
 
 
+class ComputeTargetException(ConfigError):
+    """A compute target that is not there, or cannot be made so. The name is the Azure SDK's."""
+
+
 class ProjectNotFoundError(ConfigError):
     """No `mlpipe.toml` here or in any parent folder."""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlpipe_engine.config.pools import read_pools
 from mlpipe_engine.errors import ConfigError, ProjectNotFoundError, nearest
 
 FILE_NAME = "mlpipe.toml"
@@ -39,6 +40,17 @@ class ComputeConfig:
     pids: int = 1024
     gpus: tuple[str, ...] = ()
     """Ids of the GPUs its steps may lease; (): all that the driver knows."""
+    gpus_per_node: int = 0
+    """What a step gets that asks for none, where this machine has so many."""
+    min_nodes: int = 0
+    max_nodes: int = 0
+    """A pool: so many of its steps run at once. 0: no pool, and no such limit."""
+    idle_seconds: float = 1800.0
+    """How long a node counts as there after its last step."""
+    priority: str = "dedicated"
+    """ "lowpriority": its steps start after those of other targets."""
+    made: bool = False
+    """By a script, not in the project file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +106,11 @@ _SCHEMA: dict[str, dict[str, str]] = {
     "compute.*": {
         "kind": "text", "cpus": "number", "memory": "size", "python": "text", "audit": "choice", "isolation": "choice",
         "image": "text", "engine": "text", "network": "text", "shm": "size", "pids": "count", "gpus": "texts",
+        "max_nodes": "count", "min_nodes": "count", "idle_seconds": "number", "priority": "choice",
     },
 }  # fmt: skip
 """Table -> key -> what is expected."""
-_CHOICES = {"audit": ["python", "full", "off"], "isolation": ["none", "strict"]}
+_CHOICES = {"priority": ["dedicated", "lowpriority"], "audit": ["python", "full", "off"], "isolation": ["none", "strict"]}
 
 
 def find_root(start: str | None = None) -> str:
@@ -133,12 +146,22 @@ def load_config(root: str) -> ProjectConfig:
             memory_bytes=size_bytes(table["memory"]) if "memory" in table else None, python=table.get("python"),
             audit=table.get("audit", "python"), isolation=table.get("isolation", "none"), image=table.get("image"),
             engine=table.get("engine", ""), network=table.get("network", "none"), pids=table.get("pids", 1024), gpus=_texts(table.get("gpus", ())),
+            min_nodes=table.get("min_nodes", 0), max_nodes=table.get("max_nodes", 0), idle_seconds=float(table.get("idle_seconds", 1800)),
+            priority=table.get("priority", "dedicated"),
             shm_bytes=size_bytes(table["shm"]) if "shm" in table else 512_000_000,
         )
         for name, table in document.get("compute", {}).items()
     ]  # fmt: skip
     if "local" not in {compute.name for compute in computes}:
         computes.insert(0, ComputeConfig(name="local"))
+    computes += [
+        ComputeConfig(
+            name=pool.name, kind=pool.kind, min_nodes=pool.min_nodes, max_nodes=pool.max_nodes, idle_seconds=pool.idle_seconds,
+            priority=pool.priority, gpus_per_node=pool.gpus_per_node, made=True,
+        )
+        for pool in read_pools(root)
+        if pool.name not in {compute.name for compute in computes}
+    ]  # fmt: skip
     if "docker" not in {compute.name for compute in computes}:
         computes.append(ComputeConfig(name="docker", kind="docker"))
     config = ProjectConfig(

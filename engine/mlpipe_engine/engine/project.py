@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
+from mlpipe_engine.config.pools import read_pools
 from mlpipe_engine.config.project import FILE_NAME, ProjectConfig, find_root, load_config
 from mlpipe_engine.errors import (
     FilesystemError,
@@ -76,7 +77,10 @@ class Project:
         """Raises DefinitionError. Files that are broken are in `errors`."""
         from mlpipe_engine.definitions.loader import load_definitions
 
-        return load_definitions(self.root, _Texts(self))
+        found = load_definitions(self.root, _Texts(self))
+        if any(pool.name not in {compute.name for compute in self.config.computes} for pool in read_pools(self.root)):
+            self.config = load_config(self.root)  # a definition made a compute target
+        return found
 
     def pipelines(self) -> tuple[PipelineSpec, ...]:
         """All pipelines of the project. Raises PipelineLoadError when a file is broken."""

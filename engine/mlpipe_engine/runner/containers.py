@@ -27,7 +27,7 @@ from mlpipe_engine.runner.watching import Watch
 if TYPE_CHECKING:
     from mlpipe_engine.config.project import ComputeConfig
     from mlpipe_engine.executors.containers.images import StepImage
-    from mlpipe_engine.executors.gpus import GpuLease
+    from mlpipe_engine.executors.shared import SharedLease
     from mlpipe_engine.model.plan import StepPlan
     from mlpipe_engine.model.records import RunRecord
     from mlpipe_engine.model.spec import StepSpec
@@ -52,7 +52,7 @@ def provide_images(decisions: Decisions, selection: frozenset[str], say: Callabl
 
 def container_task(
     parts: RunParts, run: RunRecord, step: StepSpec, layout: staging.Layout, attempt_id: str, about: staging.Circumstances, image: StepImage,
-    plan: StepPlan, gpus: GpuLease | None,
+    plan: StepPlan, shared: SharedLease | None,
 ) -> tuple[StepTask, Watch]:  # fmt: skip
     """Raises FilesystemError, EnvironmentProblem, ExecutorUnavailableError."""
     resolver = parts.decisions.resolver
@@ -67,6 +67,7 @@ def container_task(
     program = (
         words[0] if os.path.isabs(words[0]) or "/" not in words[0] else os.path.normpath(os.path.join(layout.code, words[0]))
     )
+    gpus = shared.gpus if shared is not None else None
     container = Container(
         image=resolver.images.provide(image, lambda text: None), engine=compute.engine, user=f"{os.geteuid()}:{os.getegid()}",
         network=compute.network, cpus=step.resources.cpus or None, memory_bytes=memory_limit(step, compute), shm_bytes=compute.shm_bytes,

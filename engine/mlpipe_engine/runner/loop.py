@@ -29,8 +29,8 @@ from mlpipe_engine.runner.watching import Watch
 from mlpipe_engine.store.locks import owner_of, try_lock, unlock
 
 if TYPE_CHECKING:
-    from mlpipe_engine.executors.gpus import GpuLease
     from mlpipe_engine.executors.leases import Lease
+    from mlpipe_engine.executors.shared import SharedLease
     from mlpipe_engine.runner.parts import RunParts
 
 _TICK_SECONDS = 0.2
@@ -46,7 +46,7 @@ class _Attempt:
     number: int = 0
     not_before: float = 0.0
     lease: Lease | None = None
-    gpus: GpuLease | None = None
+    shared: SharedLease | None = None
     lock: tuple[int, str] | None = None
     layout: staging.Layout | None = None
     task: StepTask | None = None
@@ -205,7 +205,7 @@ class Run:
             self._drop_waiting()
             return
         now = time.monotonic()
-        for attempt in list(self._waiting):
+        for attempt in self._parts.in_order(self._waiting, lambda attempt: attempt.step):
             if attempt.not_before > now:
                 continue
             if attempt.lease is None:
@@ -213,7 +213,7 @@ class Run:
                 if attempt.lease is None:
                     attempt.not_before = now + _LOCK_POLL_SECONDS if not self._active else 0.0
                     break  # in order: a large step is not starved by small ones behind it
-            if attempt.step.resources.gpus and attempt.gpus is None and not self._gpus_leased(attempt):
+            if attempt.shared is None and self._parts.shares(attempt.step) and not self._shared_leased(attempt):
                 self._give_back_lease(attempt)
                 attempt.not_before = now + _LOCK_POLL_SECONDS
                 continue
@@ -224,12 +224,12 @@ class Run:
             self._waiting.remove(attempt)
             self._start(attempt)
 
-    def _gpus_leased(self, attempt: _Attempt) -> bool:
-        attempt.gpus = self._parts.lease_gpus(self.run, attempt.step)
-        if attempt.gpus is None and not attempt.told_waiting:
-            attempt.told_waiting = self._parts.gpu_holders(attempt.step)
-            self._rows.note(attempt.step.name, f"waits for a GPU, held by {attempt.told_waiting or 'another step'}")
-        return attempt.gpus is not None
+    def _shared_leased(self, attempt: _Attempt) -> bool:
+        attempt.shared = self._parts.lease_shared(self.run, attempt.step)
+        if attempt.shared is None and not attempt.told_waiting:
+            attempt.told_waiting = self._parts.shared_holders(attempt.step)
+            self._rows.note(attempt.step.name, f"waits for {attempt.told_waiting}")
+        return attempt.shared is not None
 
     def _drop_waiting(self) -> None:
         """A failure stopped the run: what was going to start does not."""
@@ -281,7 +281,7 @@ class Run:
             else:
                 attempt.layout, attempt.borrowed = self._parts.stage(self.run, step, attempt.plan, attempt.number)
                 attempt.task, attempt.watch = self._parts.task(
-                    self.run, step, attempt.layout, attempt.number, attempt.plan, attempt.gpus
+                    self.run, step, attempt.layout, attempt.number, attempt.plan, attempt.shared
                 )
             attempt.started = time.monotonic()
             self._parts.executor.start(attempt.task)
@@ -433,9 +433,9 @@ class Run:
             self._sink(event)
 
     def _give_back_lease(self, attempt: _Attempt) -> None:
-        if attempt.gpus is not None:
-            attempt.gpus.release()
-            attempt.gpus = None
+        if attempt.shared is not None:
+            attempt.shared.release()
+            attempt.shared = None
         if attempt.lease is not None:
             attempt.lease.release()
             attempt.lease = None

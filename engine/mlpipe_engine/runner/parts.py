@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from mlpipe_engine.errors import FilesystemError
@@ -31,12 +31,16 @@ from mlpipe_engine.store.journal import Journal
 from mlpipe_engine.store.recorder import Recorder
 
 if TYPE_CHECKING:
-    from mlpipe_engine.executors.gpus import GpuLease
+    from mlpipe_engine.config.project import ComputeConfig
     from mlpipe_engine.executors.interpreters import EnvironmentDescription
     from mlpipe_engine.executors.leases import Leases
+    from mlpipe_engine.executors.shared import SharedLease, Shares
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.results import ResultQueries
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,22 +154,36 @@ class RunParts:
         except MlpipeError:
             return True
 
-    def lease_gpus(self, run: RunRecord, step: StepSpec) -> GpuLease | None:
-        """None while others hold too many. Prereq: the step asks for some. Raises FilesystemError."""
-        from mlpipe_engine.executors.gpus import GpuLeases, available, no_gpus
+    def shares(self, step: StepSpec) -> bool:
+        """Whether the step needs something of which there are a few: GPUs, a slot of its pool."""
+        compute = self._compute(step)
+        return bool(step.resources.gpus or compute.max_nodes or compute.gpus_per_node)
 
-        count, listed = step.resources.gpus, self._gpus_of(step)
-        if step.resources.gpus_optional and not available(count, listed):
-            return no_gpus()
-        return GpuLeases(f"step {step.name} of run {run.number}").try_lease(count, listed)
+    def lease_shared(self, run: RunRecord, step: StepSpec) -> SharedLease | None:
+        """None while others hold too many. Prereq: `shares`. Raises FilesystemError."""
+        from mlpipe_engine.executors.shared import lease_shared
 
-    def gpu_holders(self, step: StepSpec) -> str:
-        from mlpipe_engine.executors.gpus import GpuLeases
+        return lease_shared(step.resources, self._compute_shares(step), f"step {step.name} of run {run.number}")
 
-        return GpuLeases("").holders(self._gpus_of(step))
+    def shared_holders(self, step: StepSpec) -> str:
+        """Who has what the step waits for."""
+        from mlpipe_engine.executors.shared import holders
 
-    def _gpus_of(self, step: StepSpec) -> tuple[str, ...]:
-        return self.decisions.resolver.compute(self.decisions.compute_of(step)).gpus
+        return holders(step.resources, self._compute_shares(step))
+
+    def _compute_shares(self, step: StepSpec) -> Shares:
+        from mlpipe_engine.executors.shared import Shares
+
+        compute = self._compute(step)
+        folder = f"{self.state_dir}/locks/pools/{compute.name}"
+        return Shares(gpus=compute.gpus, gpus_per_node=compute.gpus_per_node, slots=compute.max_nodes, folder=folder)
+
+    def in_order(self, attempts: list[T], step_of: Callable[[T], StepSpec]) -> list[T]:
+        """As they should start: those of targets with low priority last."""
+        return sorted(attempts, key=lambda attempt: self._compute(step_of(attempt)).priority == "lowpriority")
+
+    def _compute(self, step: StepSpec) -> ComputeConfig:
+        return self.decisions.resolver.compute(self.decisions.compute_of(step))
 
     def adopt(
         self, run: RunRecord, step: StepSpec, plan: StepPlan
@@ -178,7 +196,7 @@ class RunParts:
         return adopt(self, run, step, plan)
 
     def task(
-        self, run: RunRecord, step: StepSpec, layout: staging.Layout, attempt: int, plan: StepPlan, gpus: GpuLease | None = None
+        self, run: RunRecord, step: StepSpec, layout: staging.Layout, attempt: int, plan: StepPlan, shared: SharedLease | None = None
     ) -> tuple[StepTask, Watch]:  # fmt: skip
         """Raises FilesystemError, EnvironmentProblem, ExecutorUnavailableError."""
         from mlpipe_engine.executors import interpreters
@@ -188,7 +206,7 @@ class RunParts:
         if image is not None:
             from mlpipe_engine.runner.containers import container_task
 
-            return container_task(self, run, step, layout, attempt_id, self.about(run, step, attempt), image, plan, gpus)
+            return container_task(self, run, step, layout, attempt_id, self.about(run, step, attempt), image, plan, shared)
         interpreter, description = self.decisions.resolver.interpreter(step, self.decisions.compute_of(step))
         environment = interpreters.base_environment(interpreter, layout.step_dir, f"{self.state_dir}/home")
         if description.loose_sources:
@@ -199,9 +217,9 @@ class RunParts:
             filter(None, [sdk_dir(self.state_dir), roots_hook(layout), dict(step.environment_variables).get("PYTHONPATH")])
         )
         environment |= {"MLPIPE_ATTEMPT": attempt_id, "MLPIPE_RUN": run.id}
-        if gpus is not None:
-            environment |= gpus.variables()
-            gpus.record(f"{layout.step_dir}/logs/gpu.csv")
+        if shared is not None and shared.gpus is not None:
+            environment |= shared.gpus.variables()
+            shared.gpus.record(f"{layout.step_dir}/logs/gpu.csv")
         words = staging.argv(step, layout, self.parameters, interpreter.path)
         task = StepTask(
             attempt_id=attempt_id, step_dir=layout.step_dir,

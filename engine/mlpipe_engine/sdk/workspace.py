@@ -15,8 +15,8 @@ from mlpipe_engine.sdk import loading
 from mlpipe_engine.sdk.keywords import strict
 
 if TYPE_CHECKING:
-    from mlpipe_engine.config.project import ComputeConfig
     from mlpipe_engine.engine import Engine
+    from mlpipe_engine.sdk.compute import ComputeTarget
     from mlpipe_engine.sdk.datastore import LocalDatastore
     from mlpipe_engine.sdk.experiment import Experiment
     from mlpipe_engine.sdk.runs import PipelineRun
@@ -156,8 +156,11 @@ class Workspace:
         return View(lambda: list(self.engine.experiments()), lambda name: Experiment(self, name))
 
     @property
-    def compute_targets(self) -> Mapping[str, ComputeConfig]:
-        return View(lambda: [compute.name for compute in self._config.computes], self._config.compute)
+    def compute_targets(self) -> Mapping[str, ComputeTarget]:
+        """Those of mlpipe.toml, those that scripts created, `local` and `docker`."""
+        from mlpipe_engine.sdk.compute import ComputeTarget
+
+        return View(lambda: [compute.name for compute in load_config(self.root).computes], lambda name: ComputeTarget(self, name))
 
     def get_run(self, run_id: str) -> PipelineRun:
         """By number, id or unique prefix. Raises RunNotFoundError."""

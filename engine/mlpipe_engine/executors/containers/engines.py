@@ -110,9 +110,9 @@ def find_url() -> str:
 
 
 def engine_is_near() -> bool:
-    """Whether a socket of an engine is there; cheap, and no promise that it answers."""
+    """Whether a socket of an engine is there; and may be used: cheap, and no promise that it answers."""
     url = find_url()
-    return not url.startswith("unix://") or os.path.exists(url.removeprefix("unix://"))
+    return not url.startswith("unix://") or os.access(url.removeprefix("unix://"), os.R_OK | os.W_OK)
 
 
 def _context_url() -> str:
