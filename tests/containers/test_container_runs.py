@@ -82,6 +82,7 @@ def test_processes_and_containers_make_the_same_bytes_under_other_keys(isolated:
     world = two_steps(isolated)
     container, process = world.run(), world.run(compute="plain")
     assert process.states == {"first": "succeeded", "second": "succeeded"}, "a result of a container does not stand for a process"
+    assert process.why("first") == "where it runs in a container -> as a process"
     assert outputs(container) == outputs(process)
     assert keys(container) != keys(process)
     assert world.run().states == {"first": "reused", "second": "reused"}

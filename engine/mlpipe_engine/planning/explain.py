@@ -36,11 +36,28 @@ def manifest_causes(
     }
     changed = [key for key in [*new, *(key for key in old if key not in new)] if not _same(old, new, key)]
     causes = []
+    moved = _moved(old.get(_IMAGE), new.get(_IMAGE))
+    if moved is not None:
+        causes.append(moved)
+        changed = [key for key in changed if key[0] is not Section.ENVIRONMENT]
     for section, name in changed:
         cause = _cause(section, name, old.get((section, name)), new.get((section, name)), step, upstream)
         if cause not in causes:
             causes.append(cause)
     return tuple(causes)
+
+
+_IMAGE = (Section.ENVIRONMENT, "image")
+
+
+def _moved(before: Value, after: Value) -> Cause | None:
+    """From a process into a container or back: all of the environment is another, and to name each part of it says nothing."""
+    if (before is None) == (after is None):
+        return None
+    return Cause(
+        kind="environment", subject="where it runs", before="as a process" if before is None else "in a container",
+        after="in a container" if before is None else "as a process",
+    )  # fmt: skip
 
 
 def _same(old: Mapping[tuple[Section, str], Value], new: Mapping[tuple[Section, str], Value], key: tuple[Section, str]) -> bool:
