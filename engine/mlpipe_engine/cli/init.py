@@ -7,6 +7,7 @@ import os
 from mlpipe_engine.cli.parse import Arguments
 from mlpipe_engine.config.project import FILE_NAME, render_default_config
 from mlpipe_engine.errors import InputError, UsageError
+from mlpipe_engine.executors.containers.engines import engine_is_near
 
 _EXAMPLE_PIPELINE = '''"""Counts words, in two steps that pass data. Try: mlpipe-tui run; mlpipe-tui plan; edit src/count.py; mlpipe-tui run."""
 
@@ -116,6 +117,8 @@ def init(arguments: Arguments) -> int:
         if arguments.flag("example") or wrap
         else "next: write pipelines/NAME.py, or start with `mlpipe-tui init --example`"
     )
+    if engine_is_near():
+        print("a container engine is here: `mlpipe-tui run --compute docker` shows each step what it declared and nothing else")
     return 0
 
 

@@ -120,6 +120,8 @@ class Resources:
     """What a step leases while it runs."""
 
     cpus: float = 1.0
+    cpus_asked: bool = False
+    """Its author gave the number: containers enforce it then."""
     memory_bytes: int = 0
     gpus: int = 0
     gpus_optional: bool = False

@@ -44,6 +44,7 @@ def examine(patient: Patient) -> tuple[Finding, ...]:
         Finding("ok", f"Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}"),
         *check_interpreters(patient.root, patient.config),
         *_confinement(patient),
+        *_engines(patient),
         *_definitions(patient),
         _space(patient),
     ]
@@ -73,6 +74,34 @@ def _confinement(patient: Patient) -> list[Finding]:
             found.append(Finding("error", f"compute target {compute.name}: {error}", error.hint))
     strace = "installed" if shutil.which("strace") else "not installed"
     return [*found, Finding("ok", f'for isolation = "strict": {describe()}; for audit = "full": strace is {strace}')]
+
+
+def _engines(patient: Patient) -> list[Finding]:
+    """Container engines that targets name, and the one of this machine where there is one."""
+    from mlpipe_engine.executors.containers.engines import EngineAccess, engine_is_near
+    from mlpipe_engine.executors.containers.gpu_requests import mode_of
+
+    urls = {
+        compute.engine for compute in patient.config.computes if compute.kind == "docker" and (compute.engine or engine_is_near())
+    }
+    found = []
+    for url in sorted(urls):
+        engine = EngineAccess(url)
+        try:
+            facts = engine.facts
+        except MlpipeError as error:
+            found.append(Finding("warn", str(error), error.hint))
+            continue
+        kind = ("rootless " if facts.rootless else "") + ("Podman" if facts.podman else "Docker")
+        more = "" if facts.local else "; it does not see our files, so they are sent"
+        text = f"containers: {kind} {facts.version} at {engine.url}, GPUs by {mode_of(facts) or 'nothing'}{more}"
+        if facts.not_enforced:
+            found.append(
+                Finding("warn", f"{text}; it ignores limits of {', '.join(facts.not_enforced)}", "Let it use cgroup v2.")
+            )
+        else:
+            found.append(Finding("ok", text))
+    return found or [Finding("ok", "containers: no engine is here")]
 
 
 def _definitions(patient: Patient) -> list[Finding]:

@@ -70,7 +70,7 @@ def container_task(
     gpus = shared.gpus if shared is not None else None
     container = Container(
         image=resolver.images.provide(image, lambda text: None), engine=compute.engine, user=f"{os.geteuid()}:{os.getegid()}",
-        network=compute.network, cpus=step.resources.cpus or None, memory_bytes=memory_limit(step, compute), shm_bytes=compute.shm_bytes,
+        network=compute.network, cpus=cpu_limit(step), memory_bytes=memory_limit(step, compute), shm_bytes=compute.shm_bytes,
         pids=compute.pids, scratch=scratch(image), gpus=gpus.ids if gpus is not None else (), labels=labels(parts.state_dir, run, step),
         mark=_marked(parts.state_dir, run, step, compute, attempt_id, plan),
     )  # fmt: skip
@@ -174,7 +174,7 @@ def base_environment(step: StepSpec, layout: staging.Layout, image: StepImage) -
     home = next(iter(scratch(image)), f"{layout.step_dir}/tmp")
     found = {
         "HOME": home, "USER": "mlpipe", "LOGNAME": "mlpipe", "LANG": "C.UTF-8", "TZ": "UTC", "SHELL": "/bin/sh", "TMPDIR": f"{layout.step_dir}/tmp",
-        "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1", **thread_variables(step.resources.cpus),
+        "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1", **thread_variables(cpu_limit(step)),
     }  # fmt: skip
     if image.contents is not None and any(path.endswith("/pyvenv.cfg") for path, _ in image.contents.files):
         found["VIRTUAL_ENV"] = os.path.dirname(os.path.dirname(image.python))
@@ -188,6 +188,11 @@ def scratch(image: StepImage) -> tuple[str, ...]:
         path.startswith("/tmp/") for path in (contents.interpreter, *contents.trees, *contents.sites)
     )
     return () if below else ("/tmp",)
+
+
+def cpu_limit(step: StepSpec) -> float | None:
+    """Only what its author asked for: the number of threads a step starts may show in its numbers, so by default it sees what a process sees."""
+    return step.resources.cpus if step.resources.cpus_asked and step.resources.cpus else None
 
 
 def memory_limit(step: StepSpec, compute: ComputeConfig) -> int:

@@ -127,7 +127,7 @@ class Step:
         if self._is("gpus", gpus, int, "a whole number") < 0:
             raise self._wrong("gpus", gpus, "a whole number, 0 or more")
         return Resources(
-            cpus=1.0 if count is None else float(count), memory_bytes=size, gpus=cast(int, gpus),
+            cpus=1.0 if count is None else float(count), cpus_asked=count is not None, memory_bytes=size, gpus=cast(int, gpus),
             gpus_optional=self._is("gpus_optional", gpus_optional, bool, "True or False"),
         )  # fmt: skip
 
