@@ -62,7 +62,7 @@ def main(out):
     def call(name, *words):
         code = getattr(cuda, name)(*words)
         if code:
-            sys.exit("%s: CUDA error %d" % (name, code))
+            sys.exit(f"{name}: CUDA error {code}")
 
     call("cuInit", 0)
     count, device, context = ctypes.c_int(), ctypes.c_int(), ctypes.c_void_p()
@@ -94,10 +94,10 @@ def main(out):
     for row, column in ((0, 0), (3, 200), (N - 1, N - 1)):
         wanted = sum(left[row * N + k] * right[k * N + column] for k in range(N))
         if result[row * N + column] != wanted:
-            sys.exit("element (%d, %d) is %r, expected %r" % (row, column, result[row * N + column], wanted))
+            sys.exit(f"element ({row}, {column}) is {result[row * N + column]}, expected {wanted}")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "unset")
     with open(out, "w") as file:
-        file.write("%f %f %d %d %s %s" % (began, time.time(), launches, count.value, visible, name.value.decode()))
+        file.write(f"{began:f} {time.time():f} {launches} {count.value} {visible} {name.value.decode()}")
 
 
 main(sys.argv[1])
