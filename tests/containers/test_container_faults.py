@@ -19,7 +19,6 @@ from contract import wait_all
 from mlpipe_engine.engine import Engine
 from mlpipe_engine.executors.containers.executor import DockerExecutor
 from mlpipe_engine.model.execution import Container, Exited, Killed, Lost, StepTask
-from mlpipe_engine.model.states import FINAL
 from private_engine import PrivateEngine, small_image, until
 from worlds import World
 
@@ -150,7 +149,7 @@ def test_the_next_run_ends_what_a_finished_run_left_and_nothing_else(isolated: W
     client.remove_container(foreign, force=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own() -> Iterator[tuple[PrivateEngine, str]]:
     """An engine that may be hurt, and an image in it."""
     with PrivateEngine() as engine:
@@ -256,8 +255,3 @@ def test_a_log_of_a_hundred_megabytes_is_whole(engine: PrivateEngine, image: str
     assert os.path.getsize(task.stdout_path) == 100_000_000
     with open(task.stdout_path, "rb") as file:
         assert all(line == b"x" * 99 + b"\n" for line in file)
-
-
-def test_a_run_is_final_when_its_runner_says_so(isolated: World) -> None:
-    world = three_steps(isolated)
-    assert world.run().record.state in FINAL

@@ -142,7 +142,7 @@ def test_the_core_reads_no_clock_and_no_file() -> None:
 
 
 PUBLIC = [
-    "CommandStep", "CondaDependencies", "ConfigError", "Dataset", "Datastore", "DefinitionError", "Environment", "ExecutionError", "Experiment", "FileDataset", "InputError", "MlpipeError",
+    "AmlCompute", "CommandStep", "ComputeTarget", "ComputeTargetException", "CondaDependencies", "ConfigError", "Dataset", "Datastore", "DefinitionError", "DockerConfiguration", "DockerSection", "Environment", "ExecutionError", "Experiment", "FileDataset", "InputError", "MlpipeError",
     "OutputFileDatasetConfig", "Pipeline", "PipelineData", "PipelineParameter", "PipelineRun", "PythonScriptStep", "Run", "RunConfiguration",
     "RunFailedError", "StepRun", "StepSequence", "StoreError", "Workspace", "__version__",
 ]  # fmt: skip

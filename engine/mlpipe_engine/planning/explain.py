@@ -113,7 +113,14 @@ def _environment_cause(name: str, before: Value, after: Value) -> Cause:
         old, new = _first(before), _first(after)
         detail = "same version, other files" if old == new else ""
         return Cause(kind="distribution", subject=subject, before=old, after=new, detail=detail)
+    if name == "image":
+        return Cause(kind="environment", subject=name, before=_image(before), after=_image(after))
     return Cause(kind="environment", subject=name, before=_shown(before), after=_shown(after))
+
+
+def _image(identity: Value) -> str:
+    """As much of an id as people compare."""
+    return str(identity).removeprefix("host ").removeprefix("sha256:")[:12]
 
 
 def _first(value: Value) -> str:

@@ -39,7 +39,14 @@ class ProvisioningConfiguration:
 
 
 class ComputeTarget:
-    """A compute target of a workspace, by its name. Raises ComputeTargetException when there is none."""
+    """A compute target of a workspace, by its name. Raises ComputeTargetException when there is none.
+
+    >>> import tempfile
+    >>> from mlpipe_engine import Workspace
+    >>> ws = Workspace.create("demo", path=tempfile.mkdtemp())
+    >>> ComputeTarget(ws, "local").kind
+    'process'
+    """
 
     type = "Local"
 

@@ -127,7 +127,14 @@ class PythonSection:
 
 @strict
 class DockerSection:
-    """The part of an Environment that says which image its steps run in."""
+    """The part of an Environment that says which image its steps run in.
+
+    >>> from mlpipe_engine import Environment
+    >>> env = Environment("training")
+    >>> env.docker.base_image = "python:3.12-slim"
+    >>> type(env.docker).__name__, env.docker.enabled
+    ('DockerSection', False)
+    """
 
     __slots__ = ("base_dockerfile", "base_image", "enabled", "from_host")
 
@@ -142,7 +149,14 @@ class DockerSection:
 
 @strict
 class DockerConfiguration:
-    """Whether a RunConfiguration's step runs in a container."""
+    """Whether a RunConfiguration's step runs in a container.
+
+    >>> from mlpipe_engine import RunConfiguration
+    >>> config = RunConfiguration()
+    >>> config.docker = DockerConfiguration(use_docker=True)
+    >>> config.in_container
+    True
+    """
 
     __slots__ = ("use_docker",)
 
