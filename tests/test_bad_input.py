@@ -123,7 +123,7 @@ CASES = [
     Case("broken interpreter", 4, "mlpipe.toml:2 field default.python: the interpreter no/such does not exist", toml='[default]\npython = "no/such"\n', body=STEP, words=("run",)),
     Case("docker without an engine", 4, "no container engine listens at unix:///no/such.sock", toml='[compute.box]\nkind = "docker"\nengine = "unix:///no/such.sock"\n', body=STEP, words=("run", "--compute", "box")),
     Case("a kind nobody knows", 2, "compute.box.kind: unknown name 'dockr'; did you mean 'docker'", toml='[compute.box]\nkind = "dockr"\n', body=STEP, words=("run",)),
-    Case("half a process", 2, "mlpipe.toml:2 field compute.box.pids: found a number (0.5); expected a whole number greater than 0", toml='[compute.box]\npids = 0.5\n', body=STEP, words=("run",)),
+    Case("half a process", 2, r"mlpipe.toml:2 field compute.box.pids: found a number \(0.5\); expected a whole number greater than 0", toml='[compute.box]\npids = 0.5\n', body=STEP, words=("run",)),
     Case("unknown compute", 2, "there is no compute target 'bgi'; did you mean 'big'", toml="[compute.big]\n", body=STEP, words=("run", "--compute", "bgi")),
     # the command line (row 25)
     Case("unknown command", 2, "unknown command 'rnu'; did you mean 'run'", words=("rnu",)),

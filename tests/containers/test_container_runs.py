@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,11 +226,18 @@ def test_a_plan_and_a_run_with_nothing_to_do_need_no_engine(isolated: World, eng
     world.write("mlpipe.toml", text.replace(engine.url, "unix:///no/where.sock"))
     assert world.plan() == {"first": "Reuse", "second": "Reuse"}
     assert world.run().states == {"first": "reused", "second": "reused"}
+    code = """
+import sys
+from mlpipe_engine.engine import Engine
+from mlpipe_engine.model.spec import SubmitOptions
+engine = Engine.open()
+engine.run(engine.pipeline(), SubmitOptions(experiment="test"))
+sys.exit("docker" in sys.modules or "requests" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=world.root, env=world.environment(), check=False).returncode == 0
 
 
 def test_an_image_by_name_counts_by_its_id(isolated: World, engine: PrivateEngine, image: str, bare_python: Path) -> None:
-    import sys
-
     world, client = two_steps(isolated), engine.client()
     client.tag(image, "mine/python", "1")
     python = os.path.realpath(sys.executable)
@@ -261,9 +270,6 @@ python = "{python}"
 
 
 def test_an_interpreter_below_tmp(isolated: World, engine: PrivateEngine, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     world = two_steps(isolated)
     assert str(tmp_path).startswith("/tmp/"), "where the container's own scratch folder lies"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)

@@ -108,7 +108,12 @@ def _reads(step: StepSpec, code: Tree | None, layout: Layout, snapshots: SourceS
     if code is None:
         return None
     used = None if step.code == "snapshot" else snapshots.reads(code, layout.code)
-    if used is not None and step.kind == "python" and step.script not in {path for path, _ in used}:
+    if (
+        used is not None
+        and step.kind == "python"
+        and step.script in code.by_path
+        and step.script not in {path for path, _ in used}
+    ):
         used = None  # the script itself was run for certain: where it does not show, nothing does
     if used is not None or not step.hash_paths:
         return used
