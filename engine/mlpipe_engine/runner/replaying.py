@@ -128,7 +128,9 @@ def _left_out(bundle: Bundle, kind: str, step: str) -> str:
 
 def config_for(config: ProjectConfig, python_of: Callable[[str | None], str]) -> ProjectConfig:
     """The same compute targets; interpreters by absolute path, because the project that named them is elsewhere."""
-    computes = tuple(replace(compute, python=python_of(compute.python)) for compute in config.computes)
+    computes = tuple(
+        compute if compute.image else replace(compute, python=python_of(compute.python)) for compute in config.computes
+    )  # in an image named by somebody the interpreter is the image's
     return replace(config, computes=computes)
 
 
