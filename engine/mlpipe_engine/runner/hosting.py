@@ -57,12 +57,14 @@ def host_run(site: Site, run: RunRecord, decisions: Decisions, selection: frozen
         except OSError:
             pass  # full: it wakes anyway; closed: nobody sleeps any more
 
-    recorder = Recorder(site.state_dir, site.artifacts.sync)
+    journal = _journal(site)
+    recorder = Recorder(site.state_dir, site.artifacts.sync, journal)
     recorder.on_failure(wake)
+    recorder.after_group(wake)
     leases = Leases(cpus=site.config.compute(site.config.default_compute).cpus)
     with Signals(wake) as signals:
         try:
-            parts = _parts(site, run, decisions, selection, recorder, leases, signals, wake, reading)
+            parts = _parts(site, run, decisions, selection, recorder, journal, leases, signals, wake, reading)
             loop = Run(run, parts, sink)
             loop.number_steps(*_rows(site, run))
             _keep_git_facts(site, run, recorder)
@@ -75,7 +77,7 @@ def host_run(site: Site, run: RunRecord, decisions: Decisions, selection: frozen
 
 
 def _parts(
-    site: Site, run: RunRecord, decisions: Decisions, selection: frozenset[str],  recorder: Recorder,
+    site: Site, run: RunRecord, decisions: Decisions, selection: frozenset[str], recorder: Recorder, journal: Journal,
     leases: Leases, signals: Signals, wake: Callable[[], None], wake_fd: int,
 ) -> RunParts:  # fmt: skip
     queries = runs.RunQueries(site.database)
@@ -90,7 +92,7 @@ def _parts(
         root=site.root, state_dir=site.state_dir, workspace=site.config.name, spec=decisions.spec, options=decisions.options,
         parameters=decisions.parameters, selection=selection, parents=upstream(decisions.spec), finished_before=before,
         decisions=decisions, snapshots=snapshots, artifacts=site.artifacts, queries=results_of,
-        executor=ProcessExecutor(wake_fd), leases=leases, recorder=recorder, journal=_journal(site), max_log_bytes=site.config.store.max_log_bytes,
+        executor=ProcessExecutor(wake_fd), leases=leases, recorder=recorder, journal=journal, max_log_bytes=site.config.store.max_log_bytes,
         place=_place(site.state_dir), signaled=lambda: signals.received,
         cancel_requested=lambda: queries.cancel_requested(run.id), wake=wake,
     )  # fmt: skip

@@ -403,7 +403,6 @@ class Run:
     def _acknowledge(self, event: Event) -> None:
         """From the recorder's thread: what the event says is durable now."""
         self._acknowledged.put(event)
-        self._parts.wake()
 
     def _emit(self) -> None:
         while True:

@@ -55,6 +55,11 @@ class ManifestTexts:
         rest = tuple(entry for entry in manifest.entries if entry.section is not Section.ENVIRONMENT)
         return known[0], known[1], wire.dump((known[0], rest))
 
+    def documents(self, manifest: Manifest) -> tuple[tuple[str, str], tuple[str, str]]:
+        """(digest, text) of both."""
+        environment, text, rest = self.split(manifest)
+        return (environment, text), (manifest.fingerprint, rest)
+
 
 def write_manifest(db: sqlite3.Connection, fingerprint: str, parts: tuple[str, str, str]) -> None:
     environment, text, rest = parts

@@ -147,13 +147,13 @@ def insert_result(
     cursor = db.execute(
         "INSERT INTO results (run, step, pipeline, fingerprint, base_key, snapshot, structure, reads, outputs, seconds, finished_at,"
         " undeclared, modules, audit) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (run, step, pipeline, fingerprint, base_key, snapshot, structure, _packed(reads), pairs(outputs), seconds, finished_at,
-         _packed(undeclared.files or None), _packed(undeclared.modules), undeclared.audit),
+        (run, step, pipeline, fingerprint, base_key, snapshot, structure, packed(reads), pairs(outputs), seconds, finished_at,
+         packed(undeclared.files or None), packed(undeclared.modules), undeclared.audit),
     )  # fmt: skip
     return int(cursor.lastrowid or 0)
 
 
-def _packed(items: tuple[tuple[str, str], ...] | None) -> bytes | None:
+def packed(items: tuple[tuple[str, str], ...] | None) -> bytes | None:
     return None if items is None else zlib.compress(pairs(items).encode("ascii"), 1)
 
 
