@@ -52,6 +52,9 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)  # the runner decides when steps end
         self.null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self.ignored = [number for number in ALL_SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+        """Signals a step must find as usual. Those with a handler are set back by exec; to set all sixty costs sixty system calls."""
+        self.children_fd = open_children()
 
     def loop(self) -> None:
         os.set_blocking(self.fd, False)
@@ -118,7 +121,7 @@ class Supervisor:
                 ],
                 setsid=True,
                 setsigmask=[],
-                setsigdef=ALL_SIGNALS,
+                setsigdef=self.ignored,
             )
         except OSError as error:
             self.refuse(message, argv[0], error)
@@ -184,14 +187,21 @@ class Supervisor:
     def leftovers(self) -> dict[str, list[int]]:
         """Living processes by attempt that are ours although their parent is gone."""
         found: dict[str, list[int]] = {}
-        mine = children_of(os.getpid())
-        for pid in mine:
+        for pid in self.children():
             if pid in self.by_pid:
                 continue
             owner = self.strays.get(pid) or self.owner_of(pid)
             self.strays[pid] = owner
             found.setdefault(owner, []).extend([pid, *descendants_of(pid)])
         return found
+
+    def children(self) -> list[int]:
+        """Read again and again: by one descriptor, which is one system call instead of seven."""
+        if self.children_fd >= 0:
+            text = os.pread(self.children_fd, 1 << 16, 0)
+            if len(text) < 4096:  # the kernel gives a page at a time; a longer list is read the long way
+                return [int(pid) for pid in text.split()]
+        return children_of(os.getpid())
 
     def owner_of(self, pid: int) -> str:
         try:
@@ -279,6 +289,14 @@ def drain(fd: int) -> None:
         pass
 
 
+def open_children() -> int:
+    """The list of our children, -1 where the system has none. Prereq: one thread."""
+    try:
+        return os.open("/proc/self/task/%d/children" % os.getpid(), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
+
 def children_of(pid: int) -> list[int]:
     found: list[int] = []
     try:
@@ -308,8 +326,19 @@ def signal_all(pids: list[int], number: int) -> None:
             pass
 
 
+def close_others(fd: int) -> None:
+    """Descriptors the runner was started with and does not know of: a step that inherited one would hold somebody's pipe open."""
+    try:
+        last = max(int(name) for name in os.listdir("/proc/self/fd"))
+    except OSError:
+        last = 1024
+    os.closerange(3, fd)
+    os.closerange(fd + 1, last + 1)
+
+
 def main() -> None:
     os.umask(0o022)
+    close_others(int(sys.argv[1]))
     supervisor = Supervisor(int(sys.argv[1]))
     supervisor.loop()
     supervisor.end_all()

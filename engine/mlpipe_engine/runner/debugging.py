@@ -28,6 +28,7 @@ from mlpipe_engine.runner.parts import RunParts
 from mlpipe_engine.runner.record import utc_now
 from mlpipe_engine.snapshots.source import SourceSnapshots
 from mlpipe_engine.store.journal import Journal
+from mlpipe_engine.store.flights import Flights
 from mlpipe_engine.store.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -168,8 +169,9 @@ def lay_out(
     parts = _BenchParts(
         root=root, state_dir=state_dir, workspace=workspace, spec=decisions.spec, options=decisions.options, parameters=decisions.parameters,
         selection=frozenset((step.name,)), parents={}, finished_before={}, decisions=decisions, snapshots=snapshots,
-        artifacts=artifacts, queries=queries, executor=ProcessExecutor(), leases=Leases(), recorder=recorder, signaled=lambda: None,
-        cancel_requested=lambda: False, wake=lambda: None, bench=place,
+        artifacts=artifacts, queries=queries, executor=ProcessExecutor(), leases=Leases(), flights=Flights(state_dir), recorder=recorder, signaled=lambda: None,
+        cancel_requested=lambda: False, wake=lambda: None,
+        maker=lambda fingerprint, step: None, bench=place,
         journal=Journal(state_dir), max_log_bytes=0, place=_identity_of(state_dir),
     )  # fmt: skip
     plan = StepPlan(step=step.name, decision=Execute((Cause(kind="debug", subject="laid out by hand"),)), code=code)

@@ -23,6 +23,7 @@ from mlpipe_engine.runner.loop import Run
 from mlpipe_engine.runner.parts import RunParts
 from mlpipe_engine.store import results, runs
 from mlpipe_engine.store.documents import pairs
+from mlpipe_engine.store.flights import Flights
 from mlpipe_engine.store.journal import Journal
 from mlpipe_engine.store.recorder import Recorder
 
@@ -92,9 +93,10 @@ def _parts(
         root=site.root, state_dir=site.state_dir, workspace=site.config.name, spec=decisions.spec, options=decisions.options,
         parameters=decisions.parameters, selection=selection, parents=upstream(decisions.spec), finished_before=before,
         decisions=decisions, snapshots=snapshots, artifacts=site.artifacts, queries=results_of,
-        executor=ProcessExecutor(wake_fd), leases=leases, recorder=recorder, journal=journal, max_log_bytes=site.config.store.max_log_bytes,
+        executor=ProcessExecutor(wake_fd), leases=leases, flights=Flights(site.state_dir), recorder=recorder, journal=journal, max_log_bytes=site.config.store.max_log_bytes,
         place=_place(site.state_dir), signaled=lambda: signals.received,
         cancel_requested=lambda: queries.cancel_requested(run.id), wake=wake,
+        maker=lambda fingerprint, step: queries.maker(fingerprint, run.number, step),
     )  # fmt: skip
 
 

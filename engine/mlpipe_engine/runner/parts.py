@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mlpipe_engine.executors.leases import Leases
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
+    from mlpipe_engine.store.flights import Flights
     from mlpipe_engine.store.results import ResultQueries
 
 
@@ -56,6 +57,7 @@ class RunParts:
     queries: ResultQueries
     executor: Executor
     leases: Leases
+    flights: Flights
     recorder: Recorder
     journal: Journal
     max_log_bytes: int
@@ -66,6 +68,8 @@ class RunParts:
     cancel_requested: Callable[[], bool]
     """Another process asked for it."""
     wake: Callable[[], None]
+    maker: Callable[[str, str], int | None]
+    """The run that makes the result of a fingerprint, other than for the step of that name."""
 
     def require_project(self) -> None:
         """Raises FilesystemError when the project's state was deleted under the run: nothing may make half of it anew."""
@@ -81,9 +85,6 @@ class RunParts:
 
     def step_dir(self, run: RunRecord, step: str) -> str:
         return f"{self.state_dir}/runs/{run.experiment}/{run.number}/{step}"
-
-    def flight_path(self, fingerprint: str) -> str:
-        return f"{self.state_dir}/locks/flight/{fingerprint.partition(':')[2]}"
 
     def stage(self, run: RunRecord, step: StepSpec, plan: StepPlan, attempt: int) -> tuple[staging.Layout, list[Borrowed]]:
         """Raises StagingError, SnapshotError, FilesystemError."""

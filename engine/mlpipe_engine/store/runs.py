@@ -73,6 +73,15 @@ class RunQueries:
         )
         return int(str(rows[0][0])) if rows else None
 
+    def maker(self, fingerprint: str, run: int, step: str) -> int | None:
+        """The run that makes this result at the moment, other than for that step."""
+        rows = self._db.query(
+            "SELECT r.number FROM runs r JOIN step_runs s ON s.run = r.number WHERE r.state IN ('queued', 'running') AND s.manifest = ?"
+            " AND s.state IN ('preparing', 'running') AND NOT (s.run = ? AND s.name = ?) ORDER BY s.state DESC, r.number DESC LIMIT 1",
+            (fingerprint, run, step),
+        )
+        return int(str(rows[0][0])) if rows else None
+
     def find(self, text: str) -> RunRecord:
         """By number, "latest", id or unique prefix of an id. Raises RunNotFoundError."""
         hint = "List the runs with `mlpipe-tui runs`."
