@@ -96,15 +96,27 @@ class Seen:
 
 def begin(scope: Scope) -> None:
     """Make the file the step's records go to. Raises FilesystemError."""
-    lines = [scope.step_dir, *(f"k{path}" for path in scope.known), *(f"i{path}" for path in scope.inputs)]
     try:
-        fd = os.open(scope.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        fd = os.open(scope.file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
-            os.write(fd, os.fsencode("\0".join(lines)) + b"\0\0")
+            os.write(fd, _head(scope))
         finally:
             os.close(fd)
     except OSError as error:
         raise FilesystemError.of(error, "write", scope.file) from error
+
+
+def _head(scope: Scope) -> bytes:
+    lines = [scope.step_dir, *(f"k{path}" for path in scope.known), *(f"i{path}" for path in scope.inputs)]
+    return os.fsencode("\0".join(lines)) + b"\0\0"
+
+
+def is_silent(scope: Scope) -> bool:
+    """Whether no Python of the step had anything to record."""
+    try:
+        return scope.level != "full" and os.lstat(scope.file).st_size == len(_head(scope))
+    except OSError:
+        return False
 
 
 def records(scope: Scope) -> list[Record] | None:

@@ -77,18 +77,15 @@ def lay_out(
     inputs: list[Lent],
     lay_out_code: Callable[[str], None] | None,
     about: Circumstances,
+    take_spare: Callable[[str], bool] | None = None,
 ) -> Layout:
-    """Make the folders and fill them. Raises StagingError, FilesystemError; what was made stays for inspection."""
+    """Make the folders and fill them. Raises StagingError, FilesystemError; what was made stays for inspection.
+
+    `take_spare` puts an empty step directory at the place, if it has one; for steps without code.
+    """
     try:
-        os.makedirs(step_dir)
-        for name in ("in", "out", "logs", "tmp"):
-            os.mkdir(f"{step_dir}/{name}")
-        if lay_out_code is not None:
-            lay_out_code(f"{step_dir}/code")
-        else:
-            os.mkdir(f"{step_dir}/code")
-        for name in ("outputs", "logs"):
-            os.makedirs(f"{step_dir}/code/{name}", exist_ok=True)
+        if lay_out_code is not None or take_spare is None or not take_spare(step_dir):
+            _make_folders(step_dir, lay_out_code)
         layout = Layout(
             step_dir,
             {item.name: _lend(item, step_dir) for item in inputs},
@@ -98,6 +95,18 @@ def lay_out(
     except OSError as error:
         raise FilesystemError.of(error, f"lay out step {step.name!r} in", error.filename or step_dir) from error
     return layout
+
+
+def _make_folders(step_dir: str, lay_out_code: Callable[[str], None] | None) -> None:
+    os.makedirs(step_dir)
+    for name in ("in", "out", "logs", "tmp"):
+        os.mkdir(f"{step_dir}/{name}")
+    if lay_out_code is not None:
+        lay_out_code(f"{step_dir}/code")
+    else:
+        os.mkdir(f"{step_dir}/code")
+    for name in ("outputs", "logs"):
+        os.makedirs(f"{step_dir}/code/{name}", exist_ok=True)
 
 
 def _lend(item: Lent, step_dir: str) -> str:
@@ -163,8 +172,16 @@ def _write_step_file(step: StepSpec, layout: Layout, inputs: list[Lent], about: 
         "properties": dict(about.properties),
         "parent_metrics": [],
     }
-    with open(f"{layout.step_dir}/step.json", "w", encoding="ascii") as file:
-        file.write(json.dumps(document))  # not json.dump: only dumps uses the encoder written in C
+    _write(f"{layout.step_dir}/step.json", json.dumps(document).encode("ascii"), 0o644)
+
+
+def _write(path: str, body: bytes, mode: int) -> None:
+    """Without the layers of `open`, which cost more than the writing."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        os.write(fd, body)
+    finally:
+        os.close(fd)
 
 
 def argv(step: StepSpec, layout: Layout, parameters: Mapping[str, Json], interpreter: str) -> tuple[str, ...]:
@@ -222,10 +239,6 @@ def write_command_file(task: StepTask) -> None:
         f"exec env -i \\\n  {assignments} \\\n  {shlex.join(task.argv)}\n"
     )
     try:
-        fd = os.open(f"{task.step_dir}/command.sh", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o755)
-        try:
-            os.write(fd, text.encode("utf-8", "surrogateescape"))
-        finally:
-            os.close(fd)
+        _write(f"{task.step_dir}/command.sh", text.encode("utf-8", "surrogateescape"), 0o755)
     except OSError as error:
         raise FilesystemError.of(error, "write", f"{task.step_dir}/command.sh") from error

@@ -169,7 +169,7 @@ def lay_out(
     parts = _BenchParts(
         root=root, state_dir=state_dir, workspace=workspace, spec=decisions.spec, options=decisions.options, parameters=decisions.parameters,
         selection=frozenset((step.name,)), parents={}, finished_before={}, decisions=decisions, snapshots=snapshots,
-        artifacts=artifacts, queries=queries, executor=ProcessExecutor(), leases=Leases(), flights=Flights(state_dir), recorder=recorder, signaled=lambda: None,
+        artifacts=artifacts, queries=queries, executor=ProcessExecutor(), leases=Leases(), flights=Flights(state_dir), spare=None, recorder=recorder, signaled=lambda: None,
         cancel_requested=lambda: False, wake=lambda: None,
         maker=lambda fingerprint, step: None, bench=place,
         journal=Journal(state_dir), max_log_bytes=0, place=_identity_of(state_dir),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from mlpipe_engine.errors import FilesystemError
 from mlpipe_engine.executors.leases import Leases
 from mlpipe_engine.executors.process import ProcessExecutor
+from mlpipe_engine.executors.spare import SpareFolders, sweep
 from mlpipe_engine.model.events import Event
 from mlpipe_engine.model.records import RunRecord
 from mlpipe_engine.model.states import GOOD
@@ -25,6 +26,7 @@ from mlpipe_engine.store import results, runs
 from mlpipe_engine.store.documents import pairs
 from mlpipe_engine.store.flights import Flights
 from mlpipe_engine.store.journal import Journal
+from mlpipe_engine.store.locks import is_held
 from mlpipe_engine.store.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -93,11 +95,17 @@ def _parts(
         root=site.root, state_dir=site.state_dir, workspace=site.config.name, spec=decisions.spec, options=decisions.options,
         parameters=decisions.parameters, selection=selection, parents=upstream(decisions.spec), finished_before=before,
         decisions=decisions, snapshots=snapshots, artifacts=site.artifacts, queries=results_of,
-        executor=ProcessExecutor(wake_fd), leases=leases, flights=Flights(site.state_dir), recorder=recorder, journal=journal, max_log_bytes=site.config.store.max_log_bytes,
+        executor=ProcessExecutor(wake_fd), leases=leases, flights=Flights(site.state_dir), spare=_spare(site, run), recorder=recorder, journal=journal, max_log_bytes=site.config.store.max_log_bytes,
         place=_place(site.state_dir), signaled=lambda: signals.received,
         cancel_requested=lambda: queries.cancel_requested(run.id), wake=wake,
         maker=lambda fingerprint, step: queries.maker(fingerprint, run.number, step),
     )  # fmt: skip
+
+
+def _spare(site: Site, run: RunRecord) -> SpareFolders:
+    folder, lives = os.path.join(site.state_dir, "spare"), os.path.join(site.state_dir, "locks", "runs")
+    sweep(folder, lambda run_id: is_held(os.path.join(lives, run_id)))
+    return SpareFolders(os.path.join(folder, run.id))
 
 
 def _journal(site: Site) -> Journal:

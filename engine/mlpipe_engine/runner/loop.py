@@ -191,7 +191,6 @@ class Run:
     def _reuse(self, step: StepSpec, plan: StepPlan, result: Result, note: tuple[Cause, ...]) -> None:
         self._decisions.note_outputs(step.name, dict(result.outputs))
         self._rows.reused(step.name, plan, result, note)
-        self._parts.link_reused(self.run, step.name, result)
         for metric in self._decisions.metrics_of(result):
             self._note_metric(step.name, metric[0], metric[1])
         self._saved_seconds += result.seconds
@@ -314,6 +313,9 @@ class Run:
             return
         self._take(attempt, final=True)
         self._give_back_lease(attempt)
+        if (self._canceled or finished.canceled or not succeeded(finished.exit)) and self._parts.is_plain(attempt.step):
+            assert attempt.layout is not None and attempt.watch is not None
+            self._parts.keep(attempt.layout, attempt.watch, ())
         if self._canceled or finished.canceled:
             self._end(attempt, finished, State.CANCELED, "canceled")
         elif not succeeded(finished.exit):
@@ -328,15 +330,16 @@ class Run:
         arguments = (
             attempt.step, attempt.layout, attempt.plan.code, attempt.borrowed, parts.artifacts, parts.snapshots, attempt.watch.judge,
         )  # fmt: skip
+        link = not parts.is_plain(attempt.step)
         if total_size(attempt.step, attempt.layout) <= INLINE_BYTES:
-            self._collected(attempt, finished, collect(*arguments))
+            self._collected(attempt, finished, collect(*arguments, link=link))
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(2, thread_name_prefix="collect")
         try:
-            future = self._pool.submit(collect, *arguments)
+            future = self._pool.submit(collect, *arguments, link=link)
         except RuntimeError:  # no thread to be had: other steps wait
-            self._collected(attempt, finished, collect(*arguments))
+            self._collected(attempt, finished, collect(*arguments, link=link))
             return
         future.add_done_callback(lambda _: parts.wake())
         self._collecting[future] = (attempt, finished)
@@ -345,17 +348,32 @@ class Run:
         for digest in collected.damaged:
             self._parts.quarantine(digest, f"changed by step {attempt.step.name} of run {self.run.number}")
         if collected.error:
+            if self._parts.is_plain(attempt.step):
+                assert attempt.layout is not None and attempt.watch is not None
+                self._parts.keep(attempt.layout, attempt.watch, collected.outputs)
             self._failed_attempt(attempt, finished, collected.error)
             return
         seconds = time.monotonic() - attempt.started
         self._decisions.note_outputs(attempt.step.name, dict(collected.outputs))
         flight, attempt.flight = attempt.flight, ""
+        put_away = self._put_away(attempt, collected)
         self._rows.succeeded(
             attempt.step.name, attempt.plan, collected, finished, seconds,
-            pipeline=self._spec.name, structure=attempt.plan.code.structure if attempt.plan.code else "",
+            pipeline=self._spec.name, structure=attempt.plan.code.structure if attempt.plan.code else "", put_away=put_away,
             then=partial(self._parts.flights.leave, flight) if flight else None,
         )  # fmt: skip
         self._count_and_settle(attempt.step.name, State.SUCCEEDED, "executed")
+
+    def _put_away(self, attempt: _Attempt, collected: Collected) -> str:
+        """What the row says of a directory that is not kept."""
+        parts = self._parts
+        if not parts.is_plain(attempt.step):
+            return ""
+        assert attempt.layout is not None and attempt.watch is not None
+        put_away = parts.put_away(attempt.step, attempt.layout, attempt.watch)
+        if not put_away:
+            parts.keep(attempt.layout, attempt.watch, collected.outputs)
+        return put_away
 
     def _failed_attempt(self, attempt: _Attempt, finished: Finished, error: str) -> None:
         step = attempt.step
@@ -449,6 +467,8 @@ class Run:
             self._pool.shutdown(wait=True, cancel_futures=True)
         self._parts.recorder.close()
         self._parts.flights.close()
+        if self._parts.spare is not None:
+            self._parts.spare.close()
         self._parts.journal.close()
 
 

@@ -103,7 +103,7 @@ class StepRows:
 
     def succeeded(
         self, step: str, plan: StepPlan, collected: Collected, finished: Finished, seconds: float, *,
-        pipeline: str, structure: str, then: Callable[[], None] | None,
+        pipeline: str, structure: str, put_away: str, then: Callable[[], None] | None,
     ) -> None:  # fmt: skip
         """Durable: the bytes of the outputs are synced before this row is written. `then` follows the commit."""
         assert plan.manifest is not None
@@ -112,6 +112,7 @@ class StepRows:
         columns: dict[str, object] = {
             "state": State.SUCCEEDED.value, "finished_at": now, "seconds": seconds, "exit": str(finished.exit), "error": collected.not_reusable,
             "cpu_seconds": finished.cpu_seconds, "peak_memory_bytes": finished.peak_memory_bytes, "outputs": pairs(collected.outputs),
+            "put_away": put_away,
         }  # fmt: skip
         knows_imports = collected.undeclared.modules is not None
         result = NewResult(

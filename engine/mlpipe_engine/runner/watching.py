@@ -31,10 +31,16 @@ class Watch:
     scope: audit.Scope | None
     stats: StatCache
     strict: bool = False
+    plain: StepTask | None = None
+    """The step as it is repeated by hand: unwatched."""
 
     def judge(self) -> tuple[Undeclared, str]:
         """What it used undeclared, and why its result may not serve again ("" when it may)."""
         return audit.judge(self.scope, self.stats) if self.scope is not None else (Undeclared(), "")
+
+    def is_silent(self) -> bool:
+        """Whether nothing was recorded that somebody might want to read."""
+        return not self.strict and (self.scope is None or audit.is_silent(self.scope))
 
     def failure_note(self) -> str:
         """What of its isolation may have made a step fail, to stand behind its exit."""

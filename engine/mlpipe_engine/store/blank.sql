@@ -1,4 +1,4 @@
--- made by `dev.py schema`; user_version 8
+-- made by `dev.py schema`; user_version 14
 --
 CREATE TABLE "_sqlite_migrations" (
    "id" INTEGER PRIMARY KEY,
@@ -56,7 +56,7 @@ CREATE TABLE step_runs (
             causes TEXT NOT NULL DEFAULT '', unread TEXT NOT NULL DEFAULT '', compared INTEGER, manifest TEXT, base_key TEXT,
             snapshot TEXT, result INTEGER, reused_from INTEGER, queued_at TEXT, started_at TEXT, finished_at TEXT, seconds REAL,
             exit TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '', cpu_seconds REAL, peak_memory_bytes INTEGER,
-            outputs TEXT NOT NULL DEFAULT '', tags TEXT NOT NULL DEFAULT '', expected_seconds REAL, changed INTEGER NOT NULL DEFAULT 0,
+            outputs TEXT NOT NULL DEFAULT '', tags TEXT NOT NULL DEFAULT '', expected_seconds REAL, changed INTEGER NOT NULL DEFAULT 0, put_away TEXT NOT NULL DEFAULT '',
             PRIMARY KEY (run, idx)) STRICT, WITHOUT ROWID
 --
 CREATE INDEX step_runs_by_name ON step_runs (pipeline, name, run)
@@ -140,5 +140,7 @@ INSERT INTO "_sqlite_migrations" (id, migration_set, name, applied_at) VALUES (3
 INSERT INTO "_sqlite_migrations" (id, migration_set, name, applied_at) VALUES (4, 'mlpipe', 'm006_up_to_date_entries_end_with_what_they_rest_on', 'datetime of making')
 --
 INSERT INTO "_sqlite_migrations" (id, migration_set, name, applied_at) VALUES (5, 'mlpipe', 'm002_undeclared', 'datetime of making')
+--
+INSERT INTO "_sqlite_migrations" (id, migration_set, name, applied_at) VALUES (6, 'mlpipe', 'm012_step_directories_that_were_put_away', 'datetime of making')
 --
 INSERT INTO "uptodate_epoch" (n) VALUES (0)

@@ -25,7 +25,7 @@ _RUN_COLUMNS = (
 _STEP_COLUMNS = (
     "s.name, s.idx, s.state, s.attempt, s.decision, s.causes, s.unread, s.compared, s.manifest, s.base_key, s.snapshot, s.result,"
     " (SELECT r.id FROM runs r WHERE r.number = s.reused_from), s.queued_at, s.started_at, s.finished_at, s.seconds, s.exit,"
-    " s.error, s.cpu_seconds, s.peak_memory_bytes, s.outputs, s.expected_seconds, s.tags"
+    " s.error, s.cpu_seconds, s.peak_memory_bytes, s.outputs, s.expected_seconds, s.tags, s.put_away"
 )
 
 
@@ -292,14 +292,14 @@ def _run(row: tuple[object, ...]) -> RunRecord:
 
 def _step(run_id: str, row: tuple[object, ...]) -> StepRecord:
     (name, index, state, attempt, decision, causes, unread, compared, manifest, base_key, snapshot, result, reused, queued, started,
-     finished, seconds, exit, error, cpu, peak, outputs, expected, tags) = row[:24]  # fmt: skip
+     finished, seconds, exit, error, cpu, peak, outputs, expected, tags, put_away) = row[:25]  # fmt: skip
     return StepRecord(
         run_id=run_id, name=str(name), index=int(str(index)), state=State(str(state)), attempt=int(str(attempt)),
         decision=str(decision), causes=_causes(causes), unread=_causes(unread), compared_with=_int(compared),
         fingerprint=str(manifest or ""), base_key=str(base_key or ""), snapshot=str(snapshot or ""), result_id=_int(result),
         reused_from=_text(reused), queued_at=_text(queued), started_at=_text(started), finished_at=_text(finished),
         seconds=_float(seconds), exit=str(exit), error=str(error), cpu_seconds=_float(cpu), peak_memory_bytes=_int(peak),
-        outputs=unpairs(outputs), expected_seconds=_float(expected), tags=unpairs(tags),
+        outputs=unpairs(outputs), expected_seconds=_float(expected), tags=unpairs(tags), put_away=str(put_away),
     )  # fmt: skip
 
 

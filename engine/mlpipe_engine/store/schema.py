@@ -168,3 +168,9 @@ def m002_undeclared(db: Database) -> None:
     """What a result used without having declared it: files with signatures, and names with the distributions that provide them."""
     for column in ("undeclared BLOB", "modules BLOB", "audit TEXT NOT NULL DEFAULT ''"):
         db.execute(f"ALTER TABLE results ADD COLUMN {column}")
+
+
+@migrations()
+def m012_step_directories_that_were_put_away(db: Database) -> None:
+    """Not empty: the directory had nothing but what rows say; it is made anew when it is opened. The text names the interpreter."""
+    db.execute("ALTER TABLE step_runs ADD COLUMN put_away TEXT NOT NULL DEFAULT ''")
