@@ -15,7 +15,7 @@ from mlpipe_engine.errors import (
     UsageError,
     nearest,
 )  # fmt: skip
-from mlpipe_engine.model.spec import PipelineSpec
+from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.store import results
 from mlpipe_engine.store import runs as run_rows
 from mlpipe_engine.store.database import PerThread
@@ -23,6 +23,7 @@ from mlpipe_engine.store.database import PerThread
 if TYPE_CHECKING:
     from mlpipe_engine.definitions.loader import Definitions
     from mlpipe_engine.hashing.stat_cache import StatCache
+    from mlpipe_engine.runner.decisions import Decisions
     from mlpipe_engine.runner.observe import Observer
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
@@ -177,6 +178,21 @@ class Project:
     def _cached(self, key: str) -> str | None:
         database = self._database()
         return results.ResultQueries(database).cached(key) if database else None
+
+    def _unchecked(self, spec: PipelineSpec, options: SubmitOptions) -> Decisions:
+        from mlpipe_engine.planning import parameters
+        from mlpipe_engine.runner.decisions import Decisions
+        from mlpipe_engine.runner.resolve import Resolver
+
+        values = dict(parameters.effective(spec, dict(options.parameters)))
+        stats = self._stats()
+        snapshots = self._snapshots(stats)
+        resolver = Resolver(self.root, self.config, snapshots, stats, self._cached)
+        database = self._database()
+        queries = results.ResultQueries(database) if database else None
+        return Decisions(
+            spec, options, values, resolver, snapshots, self._artifacts(), database, queries, self.config.default_compute
+        )
 
 
 class _Texts:

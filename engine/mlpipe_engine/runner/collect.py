@@ -64,7 +64,10 @@ def collect(
     *,
     link: bool = True,
 ) -> Collected:
-    """`link`: leave a link where an output was. Never raises for what a step did; its `error` says it. FilesystemError (the machine's trouble) passes."""
+    """`link`: leave a link where an output was.
+
+    Never raises for what a step did; its `error` says it. FilesystemError (the machine's trouble) passes.
+    """
     damaged = tuple(item.digest for item in borrowed if item.signature and artifacts.lent_changed(item.digest, item.signature))
     if damaged:
         names = ", ".join(item.name for item in borrowed if item.digest in damaged)

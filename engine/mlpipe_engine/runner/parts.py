@@ -19,7 +19,7 @@ from uuid import uuid4
 from mlpipe_engine.errors import FilesystemError
 from mlpipe_engine.executors import staging
 from mlpipe_engine.model.execution import StepTask
-from mlpipe_engine.model.plan import Result, StepPlan
+from mlpipe_engine.model.plan import StepPlan
 from mlpipe_engine.model.records import RunRecord
 from mlpipe_engine.model.spec import Json, PathSource, PipelineSpec, StepOutputSource, StepSpec, SubmitOptions
 from mlpipe_engine.ports import Executor

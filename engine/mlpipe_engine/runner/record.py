@@ -38,7 +38,9 @@ def utc_now() -> str:
 class StepRows:
     """One per run; called from the runner thread only."""
 
-    def __init__(self, run: RunRecord, recorder: Recorder, acknowledge: Callable[[Event], None], journal: journal.Journal) -> None:
+    def __init__(
+        self, run: RunRecord, recorder: Recorder, acknowledge: Callable[[Event], None], journal: journal.Journal
+    ) -> None:
         self._run = run
         self._journal = journal
         self._recorder = recorder
