@@ -28,6 +28,7 @@ class SpareFolders:
         self._free: list[str] = []
         self._count = 0
         self._mode = 0
+        self._links: dict[str, str] = {}
 
     def take(self, step_dir: str) -> bool:
         """Put one at `step_dir`; False when there is none. Raises OSError."""
@@ -57,6 +58,19 @@ class SpareFolders:
         self._count += 1
         self._free.append(place)
         return True
+
+    def link(self, target: str, place: str) -> None:
+        """A symbolic link, as one more name of the first with that target: names are cheap, links are files. Raises OSError."""
+        known = self._links.get(target)
+        if known is None:
+            os.symlink(target, place)
+            if not self._links:
+                os.makedirs(f"{self._folder}/links", exist_ok=True)
+            known = f"{self._folder}/links/{len(self._links)}"
+            os.link(place, known, follow_symlinks=False)
+            self._links[target] = known
+        else:
+            os.link(known, place, follow_symlinks=False)
 
     def _is_plain(self, layout: Layout) -> bool:
         """Whether it has only what `staging.lay_out` makes, with the modes it had."""

@@ -61,6 +61,8 @@ class Layout:
     step_dir: str
     inputs: dict[str, str]
     outputs: dict[str, str]
+    lent: tuple[str, ...] = ()
+    """Real paths of what the links in in/ lead to."""
 
     @property
     def code(self) -> str:
@@ -78,6 +80,7 @@ def lay_out(
     lay_out_code: Callable[[str], None] | None,
     about: Circumstances,
     take_spare: Callable[[str], bool] | None = None,
+    link: Callable[[str, str], None] = os.symlink,
 ) -> Layout:
     """Make the folders and fill them. Raises StagingError, FilesystemError; what was made stays for inspection.
 
@@ -88,8 +91,9 @@ def lay_out(
             _make_folders(step_dir, lay_out_code)
         layout = Layout(
             step_dir,
-            {item.name: _lend(item, step_dir) for item in inputs},
+            {item.name: _lend(item, step_dir, link) for item in inputs},
             {item.name: _output_path(item.name, item.path_on_compute, item.is_directory, step_dir) for item in step.outputs},
+            tuple(path for item in inputs if item.mode != "download" for path in _real_paths(item)),
         )
         _write_step_file(step, layout, inputs, about)
     except OSError as error:
@@ -109,14 +113,14 @@ def _make_folders(step_dir: str, lay_out_code: Callable[[str], None] | None) -> 
         os.makedirs(f"{step_dir}/code/{name}", exist_ok=True)
 
 
-def _lend(item: Lent, step_dir: str) -> str:
+def _lend(item: Lent, step_dir: str, link: Callable[[str, str], None]) -> str:
     place = f"{step_dir}/in/{_inside(item.path_on_compute, item.name)}"
     if os.path.dirname(place) != f"{step_dir}/in":
         os.makedirs(os.path.dirname(place), exist_ok=True)
     if item.mode == "download":
         item.copy(place)
     elif item.files is None:
-        os.symlink(item.source, place)
+        link(item.source, place)
     else:
         os.makedirs(place)
         for file in item.files:
@@ -124,6 +128,28 @@ def _lend(item: Lent, step_dir: str) -> str:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.symlink(os.path.join(item.source, file), target)
     return place
+
+
+def _real_paths(item: Lent) -> list[str]:
+    if item.files is None:
+        return [real_path(item.source)]
+    return [real_path(os.path.join(item.source, file)) for file in item.files]
+
+
+def real_path(path: str, folders: dict[str, str] | None = None) -> str:
+    """`os.path.realpath`, which asks for every part of every path, with each folder asked once: in `folders`, or, for folders of
+    ours, in this process."""
+    folder, name = os.path.split(path)
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    folders = _FOLDERS if folders is None else folders
+    known = folders.get(folder)
+    if known is None:
+        known = folders[folder] = os.path.realpath(folder)
+    return f"{known}/{name}"
+
+
+_FOLDERS: dict[str, str] = {}
 
 
 def _output_path(name: str, path_on_compute: str | None, is_directory: bool | None, step_dir: str) -> str:
@@ -172,13 +198,16 @@ def _write_step_file(step: StepSpec, layout: Layout, inputs: list[Lent], about: 
         "properties": dict(about.properties),
         "parent_metrics": [],
     }
-    _write(f"{layout.step_dir}/step.json", json.dumps(document).encode("ascii"), 0o644)
+    text = json.dumps(document).encode("ascii")
+    write_over(f"{layout.step_dir}/step.json", text + b" " * (-len(text) % 512), 0o644)  # mostly as long as that of the last step
 
 
-def _write(path: str, body: bytes, mode: int) -> None:
-    """Without the layers of `open`, which cost more than the writing."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+def write_over(path: str, body: bytes, mode: int) -> None:
+    """Over what may be there. Not emptied first: ext4 sends a file that was to the disk when it is closed."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
+        if os.fstat(fd).st_size > len(body):
+            os.ftruncate(fd, 0)
         os.write(fd, body)
     finally:
         os.close(fd)
@@ -239,6 +268,6 @@ def write_command_file(task: StepTask) -> None:
         f"exec env -i \\\n  {assignments} \\\n  {shlex.join(task.argv)}\n"
     )
     try:
-        _write(f"{task.step_dir}/command.sh", text.encode("utf-8", "surrogateescape"), 0o755)
+        write_over(f"{task.step_dir}/command.sh", text.encode("utf-8", "surrogateescape"), 0o755)
     except OSError as error:
         raise FilesystemError.of(error, "write", f"{task.step_dir}/command.sh") from error

@@ -52,8 +52,6 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)  # the runner decides when steps end
         self.null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self.ignored = [number for number in ALL_SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
-        """Signals a step must find as usual. Those with a handler are set back by exec; to set all sixty costs sixty system calls."""
         self.children_fd = open_children()
 
     def loop(self) -> None:
@@ -121,7 +119,7 @@ class Supervisor:
                 ],
                 setsid=True,
                 setsigmask=[],
-                setsigdef=self.ignored,
+                setsigdef=ALL_SIGNALS,
             )
         except OSError as error:
             self.refuse(message, argv[0], error)

@@ -99,8 +99,9 @@ class RunParts:
             self.snapshots.save(plan.code, self.decisions.resolver.directory(step))
             lay_out = partial(self.snapshots.lay_out, plan.code)
         about = self._about(run, step, attempt)
-        spare = self.spare.take if self.spare is not None else None
-        return staging.lay_out(step, step_dir, lent, lay_out, about, spare), borrowed
+        if self.spare is None or not self.is_plain(step):
+            return staging.lay_out(step, step_dir, lent, lay_out, about), borrowed
+        return staging.lay_out(step, step_dir, lent, lay_out, about, self.spare.take, self.spare.link), borrowed
 
     def is_plain(self, step: StepSpec) -> bool:
         """Whether its directory may turn out to hold nothing worth keeping."""

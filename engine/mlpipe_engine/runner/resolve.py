@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import EnvironmentProblem, InputMissingError, MlpipeError
+from mlpipe_engine.executors.staging import real_path
 from mlpipe_engine.model.manifest import ManifestEntry
 from mlpipe_engine.model.spec import EnvironmentSpec, PathSource, PipelineSpec, StepSpec, Text
 from mlpipe_engine.model.trees import Entry, Tree
@@ -59,6 +60,7 @@ class Resolver:
         self._code: dict[str, Tree] = {}
         self._rooted: dict[tuple[str, str], Tree | None] = {}
         self._paths: dict[PathSource, PathInput] = {}
+        self._real_folders: dict[str, str] = {}
         self._interpreters: dict[object, tuple[Interpreter, EnvironmentDescription]] = {}
         self._wishes: dict[str, Wanted | None] = {}
         self._recipes: dict[tuple[EnvironmentSpec, Wanted | None], Recipe] = {}
@@ -112,8 +114,7 @@ class Resolver:
             path = os.path.normpath(os.path.join(self.root, source.paths[0]))
             if not os.path.lexists(path):
                 raise self._missing(source.paths[0], step)
-            self._note_links(path)
-            path = os.path.realpath(path)
+            path = self._note_links(path)
             return PathInput(scan_tree(path, ignore=None, cache=self.stats), path, None)
         found: set[str] = set()
         for pattern in source.paths:
@@ -124,9 +125,9 @@ class Resolver:
         base = os.path.commonpath([os.path.dirname(path) for path in found]) if found else self.root
         entries: list[Entry] = []
         for path in sorted(found):
-            self._note_links(path)
+            real = self._note_links(path)
             relative = os.path.relpath(path, base).replace(os.sep, "/")
-            tree = scan_tree(os.path.realpath(path), ignore=None, cache=self.stats)
+            tree = scan_tree(real, ignore=None, cache=self.stats)
             entries.extend(
                 Entry(f"{relative}/{entry.path}" if entry.path else relative, entry.kind, entry.digest, entry.size_bytes)
                 for entry in tree.entries
@@ -141,9 +142,12 @@ class Resolver:
             return [os.path.normpath(full)] if os.path.lexists(full) else []
         return [os.path.normpath(path) for path in glob.glob(full, recursive=True) if not os.path.isdir(path)]
 
-    def _note_links(self, path: str) -> None:
-        if os.path.realpath(path) != path:
+    def _note_links(self, path: str) -> str:
+        """The path without links."""
+        real = real_path(path, self._real_folders)
+        if real != path:
             self.stats.unwatchable = True
+        return real
 
     def _missing(self, path: str, step: StepSpec) -> InputMissingError:
         from mlpipe_engine.errors import nearest

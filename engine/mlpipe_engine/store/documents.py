@@ -53,12 +53,33 @@ class ManifestTexts:
             known = (hashlib.sha256(text.encode("ascii")).hexdigest(), text)
             self._known[environment] = known
         rest = tuple(entry for entry in manifest.entries if entry.section is not Section.ENVIRONMENT)
-        return known[0], known[1], wire.dump((known[0], rest))
+        return known[0], known[1], _text(known[0], rest)
 
     def documents(self, manifest: Manifest) -> tuple[tuple[str, str], tuple[str, str]]:
         """(digest, text) of both."""
         environment, text, rest = self.split(manifest)
         return (environment, text), (manifest.fingerprint, rest)
+
+
+_SECTIONS = {section: {"_": "Section", "value": section.value} for section in Section}
+_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+
+
+def _text(environment: str, entries: tuple[ManifestEntry, ...]) -> str:
+    """What `wire.dump` gives, which goes through every word of every value."""
+    if not all(_is_json(entry.value) for entry in entries):
+        return wire.dump((environment, entries))
+    lowered = [
+        {"_": "ManifestEntry", "name": entry.name, "section": _SECTIONS[entry.section], "value": entry.value} for entry in entries
+    ]
+    return _encode([environment, lowered])
+
+
+def _is_json(value: object) -> bool:
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return all(map(_is_json, value))  # type: ignore[arg-type]
+    return kind is str or value is None or kind is bool or kind is int
 
 
 def write_manifest(db: sqlite3.Connection, fingerprint: str, parts: tuple[str, str, str]) -> None:

@@ -25,6 +25,8 @@ class Flights:
         self._folder = os.path.join(state_dir, "locks", "flight")
         self._fd = -1
         self._mine: dict[str, int] = {}
+        self._places: dict[int, int] = {}
+        """How many of them hold each byte: a lock of an open file is one, however often it was taken."""
         self._guard = threading.Lock()
 
     def try_take(self, fingerprint: str) -> bool:
@@ -36,6 +38,8 @@ class Flights:
             if fd is None:
                 return False
             self._mine[fingerprint] = fd
+            place = _place(fingerprint)
+            self._places[place] = self._places.get(place, 0) + 1
             return True
 
     def leave(self, fingerprint: str) -> None:
@@ -46,7 +50,11 @@ class Flights:
                 return
             if not _RANGES:
                 unlock(fd, self._path(fingerprint))
-            elif not any(_place(other) == _place(fingerprint) for other in self._mine):
+                return
+            place = _place(fingerprint)
+            self._places[place] -= 1
+            if not self._places[place]:
+                del self._places[place]
                 fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _byte(fcntl.F_UNLCK, fingerprint))
 
     def close(self) -> None:

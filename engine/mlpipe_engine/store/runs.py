@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from mlpipe_engine.errors import RunNotFoundError, nearest
 from mlpipe_engine.model import wire
@@ -270,6 +271,7 @@ def update_step(db: sqlite3.Connection, run: int, index: int, mark: int, columns
     db.execute(f"UPDATE step_runs SET {names}, changed = ? WHERE run = ? AND idx = ?", (*columns.values(), mark, run, index))
 
 
+@lru_cache(maxsize=256)
 def causes_text(causes: tuple[Cause, ...]) -> str:
     return wire.dump(causes) if causes else ""
 
