@@ -77,7 +77,7 @@ class Project:
         """Raises DefinitionError. Files that are broken are in `errors`."""
         from mlpipe_engine.definitions.loader import load_definitions
 
-        return load_definitions(self.root, _Texts(self))
+        return load_definitions(self.root, _Texts(self), _import_ahead)
 
     def pipelines(self) -> tuple[PipelineSpec, ...]:
         """All pipelines of the project. Raises PipelineLoadError when a file is broken."""
@@ -206,6 +206,14 @@ class _Texts:
 
     def put(self, key: str, text: str) -> None:
         self._project._fresh_texts[key] = text
+
+
+def _import_ahead() -> None:
+    """Modules that a run needs, while the definition is loaded by another process. Not by name: these imports are checked."""
+    from mlpipe_engine.executors import audit, choosing, interpreters, packages, process, spare, staging  # noqa: F401
+    from mlpipe_engine.planning import fingerprint, graph, parameters, planner, scheduler  # noqa: F401
+    from mlpipe_engine.runner import collect, decisions, hosting, loop, parts, resolve, upkeep  # noqa: F401
+    from mlpipe_engine.store import journal, recorder, step_writes, uptodate  # noqa: F401
 
 
 def _boot_id() -> str:

@@ -95,7 +95,7 @@ class Repeater:
         """Number of the run whose rows say exactly what this one's would."""
         queries = runs.RunQueries(self.database)
         parameters = wire.dump(tuple(decisions.parameters.items()))
-        number = queries.latest_like(spec.name, document_digest(wire.dump(spec)), parameters)
+        number = queries.latest_like(spec.name, document_digest(wire.dump_once(spec)), parameters)
         if number is None:
             return None
         rows = {step.name: step for step in queries.steps(queries.by_number(number))}
@@ -106,7 +106,9 @@ class Repeater:
         definitions = self.definitions
         if not options.request or definitions is None or not definitions.cacheable or definitions.errors or definitions.effects:
             return None
-        if self.stats.unwatchable or not any(wire.dump(known) == wire.dump(spec) for known in definitions.pipelines):
+        if self.stats.unwatchable or not any(
+            known is spec or wire.dump(known) == wire.dump_once(spec) for known in definitions.pipelines
+        ):
             return None
         witness = Witness(self.root, self.stats.since_ns)
         self.stats.saw(*self.config)

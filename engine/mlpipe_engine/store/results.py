@@ -60,6 +60,10 @@ class ResultQueries:
         run, state, outcome, manifest, result = rows[0]
         return int(str(run)), str(state), str(outcome), str(manifest or ""), None if result is None else int(str(result))
 
+    def has_run(self, pipeline: str, before_run: int) -> bool:
+        """Whether a step of that pipeline stands in an earlier run."""
+        return bool(self._db.query("SELECT 1 FROM step_runs WHERE pipeline = ? AND run < ? LIMIT 1", (pipeline, before_run)))
+
     def expected_seconds(self, pipeline: str) -> dict[str, float]:
         """Median of the last five executions of every step of a pipeline."""
         rows = self._db.query(

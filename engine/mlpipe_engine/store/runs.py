@@ -206,7 +206,7 @@ def insert_run(
     selected: frozenset[str], *, parent: str | None = None, kind: str = "run",
 ) -> int:  # fmt: skip
     """A queued run with a queued row for every selected step. Returns its number."""
-    digest = write_document(db, "specs", wire.dump(spec))
+    digest = write_document(db, "specs", wire.dump_once(spec))
     cursor = db.execute(
         "INSERT INTO runs (id, pipeline, experiment, state, created_at, parameters, tags, properties, source, spec, options, resumed_from,"
         " parent, kind) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
