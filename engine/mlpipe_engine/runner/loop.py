@@ -370,7 +370,7 @@ class Run:
         if not parts.is_plain(attempt.step):
             return ""
         assert attempt.layout is not None and attempt.watch is not None
-        put_away = parts.put_away(attempt.step, attempt.layout, attempt.watch)
+        put_away = parts.put_away(attempt.step, attempt.layout, attempt.watch) if attempt.number == 1 else ""
         if not put_away:
             parts.keep(attempt.layout, attempt.watch, collected.outputs)
         return put_away
