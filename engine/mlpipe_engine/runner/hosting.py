@@ -105,7 +105,7 @@ def _parts(
 
 def _spare(site: Site, run: RunRecord) -> SpareFolders:
     folder, lives = os.path.join(site.state_dir, "spare"), os.path.join(site.state_dir, "locks", "runs")
-    sweep(folder, lambda run_id: is_held(os.path.join(lives, run_id)))
+    sweep(folder, lambda run_id: run_id != run.id and is_held(os.path.join(lives, run_id)))  # this one may go on after a crash
     return SpareFolders(os.path.join(folder, run.id))
 
 
