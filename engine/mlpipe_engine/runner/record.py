@@ -80,7 +80,13 @@ class StepRows:
 
     def running(self, step: str, attempt: int, expected: float | None) -> None:
         now = utc_now()
-        columns = {"state": State.RUNNING.value, "attempt": attempt, "started_at": now, "error": "", "exit": ""}
+        columns: dict[str, object] = {
+            "state": State.RUNNING.value,
+            "attempt": attempt,
+            "started_at": now,
+            "error": "",
+            "exit": "",
+        }
         self._change(step, columns, self._event(step, State.RUNNING, now, attempt=attempt, expected_seconds=expected))
 
     def note(self, step: str, text: str) -> None:
@@ -132,7 +138,12 @@ class StepRows:
 
     def skipped(self, step: str, because: tuple[Cause, ...]) -> None:
         now = utc_now()
-        columns = {"state": State.SKIPPED.value, "decision": "skip", "causes": runs.causes_text(because), "finished_at": now}
+        columns: dict[str, object] = {
+            "state": State.SKIPPED.value,
+            "decision": "skip",
+            "causes": runs.causes_text(because),
+            "finished_at": now,
+        }
         self._change(step, columns, self._event(step, State.SKIPPED, now, causes=because), told=True)
 
     def ended(self, step: str, state: State, finished: Finished | None, seconds: float, error: str) -> None:

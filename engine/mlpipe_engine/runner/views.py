@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import FilesystemError, MlpipeError
 from mlpipe_engine.executors import staging
+from mlpipe_engine.model.execution import StepTask
 from mlpipe_engine.model.plan import Execute, StepPlan
 from mlpipe_engine.model.records import RunRecord, StepRecord
 from mlpipe_engine.runner.collect import leave_links
@@ -32,7 +33,7 @@ def is_open(step_dir: str) -> bool:
 
 def open_step(
     run: RunRecord, record: StepRecord, step_dir: str, artifacts: ArtifactStore,
-    stage: Callable[[str], tuple[staging.Layout, staging.StepTask]],
+    stage: Callable[[str], tuple[staging.Layout, StepTask]],
 ) -> None:  # fmt: skip
     """`stage` lays the step out as the run did. Where that is no longer possible (an input is gone) there are its outputs and logs.
 
@@ -66,10 +67,10 @@ def open_step(
 def stager(
     run: RunRecord, record: StepRecord, manifest: Manifest | None, decisions: Decisions, artifacts: ArtifactStore, queries: ResultQueries,
     where: tuple[str, str, str],
-) -> Callable[[str], tuple[staging.Layout, staging.StepTask]]:  # fmt: skip
+) -> Callable[[str], tuple[staging.Layout, StepTask]]:  # fmt: skip
     """Lays a step out as the run did. `where`: project, its state folder, its name."""
 
-    def stage(step_dir: str) -> tuple[staging.Layout, staging.StepTask]:
+    def stage(step_dir: str) -> tuple[staging.Layout, StepTask]:
         from mlpipe_engine.model.plan import Cause
         from mlpipe_engine.runner.debugging import bench_parts, recall
         from mlpipe_engine.store.recorder import Recorder

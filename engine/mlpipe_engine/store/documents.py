@@ -76,9 +76,9 @@ def _text(environment: str, entries: tuple[ManifestEntry, ...]) -> str:
 
 
 def _is_json(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_json, value))
     kind = type(value)
-    if kind is list or kind is tuple:
-        return all(map(_is_json, value))  # type: ignore[arg-type]
     return kind is str or value is None or kind is bool or kind is int
 
 

@@ -142,7 +142,7 @@ def end_line(db: sqlite3.Connection, number: int) -> Line:
 
 
 _RESULT = (
-    "SELECT res.*, s.idx, s.attempt, s.causes, s.queued_at, s.started_at, s.exit, s.cpu_seconds, s.peak_memory_bytes"
+    "SELECT res.*, s.idx, s.attempt, s.causes, s.queued_at, s.started_at, s.exit, s.cpu_seconds, s.peak_memory_bytes, s.put_away"
     " FROM results res JOIN step_runs s ON s.pipeline = res.pipeline AND s.name = res.step AND s.run = res.run"
 )
 _STEP = (

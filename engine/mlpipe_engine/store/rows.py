@@ -19,11 +19,11 @@ _NOTHING: tuple[Any, ...] = ()
 
 
 class _Run:
-    __slots__ = RunRecord.__slots__  # type: ignore[attr-defined]
+    __slots__ = RunRecord.__slots__
 
 
 class _Step:
-    __slots__ = StepRecord.__slots__  # type: ignore[attr-defined]
+    __slots__ = StepRecord.__slots__
 
 
 def run_record(row: tuple[Any, ...]) -> RunRecord:
