@@ -130,6 +130,8 @@ def test_a_step_that_failed_keeps_its_directory(world: World) -> None:
 @linux
 def test_a_rebuilt_store_knows_which_directories_were_put_away(pair: World) -> None:
     pair.run()
+    for path in (pair.root / ".mlpipe").glob("state.db*"):
+        path.unlink()
     assert pair.cli("doctor", "--rebuild").returncode == 0
     engine = pair.run().engine
     step = Path(engine.step_dir(engine.find_run("1").id, "two"))
