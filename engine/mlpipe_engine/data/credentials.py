@@ -78,7 +78,9 @@ class Credentials:
         try:
             value = keyring.get_password(service, user)
         except Exception as error:  # whatever a back end raises
-            raise DatastoreError(f"{what}, which cannot be used: {type(error).__name__}: {error}", where=self._spec.where) from error
+            raise DatastoreError(
+                f"{what}, which cannot be used: {type(error).__name__}: {error}", where=self._spec.where
+            ) from error
         if not value:
             raise DatastoreError(
                 f"{what}, but nothing is kept there for service {service!r} and user {user!r}", where=self._spec.where,

@@ -1,4 +1,4 @@
-"""What every kind of datastore can do, whatever speaks to it: list, stat, read from an offset, write, delete.
+"""What every kind of datastore can do, whatever speaks to it: walk, stat, read from an offset, write, delete.
 
 Adapters (`adapters`) translate the errors of their library at this edge: `DatastoreUnreachableError` for what may go through
 later, `ObjectChangedError`, `DatastoreError` for the rest. Retrying, caching and verifying is done once, above them.
@@ -46,7 +46,7 @@ class RemoteObject:
 class ObjectStore(Protocol):
     """Safe to be called from several threads. Paths are relative to what the datastore's URL names."""
 
-    def list(self, folder: str) -> Iterator[RemoteObject]:
+    def walk(self, folder: str) -> Iterator[RemoteObject]:
         """Every object below `folder` ("" or ending in a slash), in any order; none when it does not exist."""
 
     def stat(self, path: str) -> RemoteObject | None:

@@ -34,7 +34,11 @@ class Scheme:
 
 
 _BLOB = Scheme(
-    "blob", "az://container/folder", ("account", "endpoint", "anonymous"), ("account_key", "sas_token", "connection_string"), "azure"
+    "blob",
+    "az://container/folder",
+    ("account", "endpoint", "anonymous"),
+    ("account_key", "sas_token", "connection_string"),
+    "azure",
 )
 _HTTP = Scheme("http", "https://host/folder", ("user",), ("password", "token"))
 _POSTGRES = Scheme("sql", "postgresql://user@host:5432/database", ("user", "sslmode"), ("password",), "sql")

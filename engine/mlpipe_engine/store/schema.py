@@ -168,3 +168,20 @@ def m002_undeclared(db: Database) -> None:
     """What a result used without having declared it: files with signatures, and names with the distributions that provide them."""
     for column in ("undeclared BLOB", "modules BLOB", "audit TEXT NOT NULL DEFAULT ''"):
         db.execute(f"ALTER TABLE results ADD COLUMN {column}")
+
+
+@migrations()
+def m007_datastores(db: Database) -> None:
+    """Datastores that scripts registered (names of their credentials, never the credentials), and what was delivered to datastores."""
+    db.execute(
+        """CREATE TABLE datastores (
+            name TEXT PRIMARY KEY, url TEXT NOT NULL, settings TEXT NOT NULL, created_at TEXT NOT NULL) STRICT, WITHOUT ROWID"""
+    )
+    db.execute(
+        """CREATE TABLE deliveries (
+            id INTEGER PRIMARY KEY, run INTEGER NOT NULL, step TEXT NOT NULL, output TEXT NOT NULL, artifact TEXT NOT NULL,
+            address TEXT NOT NULL, files TEXT NOT NULL, file_count INTEGER NOT NULL, size_bytes INTEGER NOT NULL,
+            delivered_at TEXT NOT NULL) STRICT"""
+    )
+    db.execute("CREATE INDEX deliveries_by_address ON deliveries (address, id)")
+    db.execute("CREATE INDEX deliveries_by_run ON deliveries (run, step)")

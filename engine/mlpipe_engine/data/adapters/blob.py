@@ -36,7 +36,7 @@ class BlobStore:
         self._client: Any = None
         self._lock = threading.Lock()
 
-    def list(self, folder: str) -> Iterator[RemoteObject]:
+    def walk(self, folder: str) -> Iterator[RemoteObject]:
         with self._translated(folder):
             for item in self._connected().list_blobs(name_starts_with=self._prefix + folder):
                 path = item.name[len(self._prefix) :]
@@ -62,7 +62,11 @@ class BlobStore:
             length = min(_RANGE_BYTES, item.size - offset)
             with self._translated(item.path):
                 answer = client.download_blob(
-                    offset=offset, length=length, etag=item.version, match_condition=MatchConditions.IfNotModified, max_concurrency=1
+                    offset=offset,
+                    length=length,
+                    etag=item.version,
+                    match_condition=MatchConditions.IfNotModified,
+                    max_concurrency=1,
                 )
                 data = answer.readall()
             if len(data) != length:
@@ -113,7 +117,9 @@ class BlobStore:
                 )  # fmt: skip
             key, token = self._credentials.get("account_key"), self._credentials.get("sas_token")
             if key:
-                return service(endpoint, credential={"account_name": account or _first_part(endpoint), "account_key": key}, **quick)
+                return service(
+                    endpoint, credential={"account_name": account or _first_part(endpoint), "account_key": key}, **quick
+                )
             return service(endpoint, credential=token.lstrip("?") if token else None, **quick)
         except ValueError as error:
             raise DatastoreError(

@@ -32,7 +32,7 @@ class FolderStore:
     def _full(self, path: str) -> str:
         return os.path.join(self.root, path)
 
-    def list(self, folder: str) -> Iterator[RemoteObject]:
+    def walk(self, folder: str) -> Iterator[RemoteObject]:
         start = self._full(folder)
         if not os.path.isdir(start):
             return

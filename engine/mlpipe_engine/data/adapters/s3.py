@@ -31,7 +31,7 @@ class S3Store:
         self._client: Any = None
         self._lock = threading.Lock()
 
-    def list(self, folder: str) -> Iterator[RemoteObject]:
+    def walk(self, folder: str) -> Iterator[RemoteObject]:
         with self._translated(folder):
             pages = self._connected().get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + folder):

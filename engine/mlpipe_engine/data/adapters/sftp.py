@@ -41,7 +41,7 @@ class SftpStore:
         self._lock = threading.Lock()
         self._channels = threading.local()
 
-    def list(self, folder: str) -> Iterator[RemoteObject]:
+    def walk(self, folder: str) -> Iterator[RemoteObject]:
         folders = [folder]
         while folders:
             here = folders.pop()
@@ -233,9 +233,10 @@ class SftpStore:
                     return
             except self._paramiko.AuthenticationException:
                 tried.append(how)
+        how = f"tried {', '.join(tried)}" if tried else "no key or password given"
         raise DatastoreError(
-            f"datastore {self._spec.name!r}: {self._user}@{self._host} was not let in ({'tried ' + ', '.join(tried) if tried else 'no key or password given'})",
-            where=self._spec.where, hint='Write key_file = "PATH", or password = "env:NAME".',
+            f"datastore {self._spec.name!r}: {self._user}@{self._host} was not let in ({how})", where=self._spec.where,
+            hint='Write key_file = "PATH", or password = "env:NAME".',
         )  # fmt: skip
 
     def _ways(self, transport: Any) -> Iterator[tuple[str, Any]]:

@@ -37,7 +37,7 @@ class SmbStore:
         self._user = f"{spec.option('domain')}\\{user}" if spec.option("domain") else user
         self._pool: dict[str, Any] = {}  # of this store alone: two stores may use one server with two users
 
-    def list(self, folder: str) -> Iterator[RemoteObject]:
+    def walk(self, folder: str) -> Iterator[RemoteObject]:
         folders = [folder]
         while folders:
             here = folders.pop()

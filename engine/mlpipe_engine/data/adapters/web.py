@@ -44,7 +44,7 @@ class WebStore:
         self._base = spec.url.rstrip("/")
         self._credentials = credentials
 
-    def list(self, folder: str) -> Iterator[RemoteObject]:
+    def walk(self, folder: str) -> Iterator[RemoteObject]:
         raise DatastoreError(
             f"{shown(self._base)}/{folder} cannot be listed: HTTP knows no folders", hint="Name each file by its own address."
         )
@@ -110,7 +110,9 @@ class WebStore:
             got += len(data)
             passed = time.monotonic() - began
             if passed > _PATIENCE_SECONDS and got < passed * _SLOWEST_BYTES_PER_SECOND:
-                raise DatastoreUnreachableError(f"{self._url(item.path)} sends less than {_SLOWEST_BYTES_PER_SECOND} bytes a second")
+                raise DatastoreUnreachableError(
+                    f"{self._url(item.path)} sends less than {_SLOWEST_BYTES_PER_SECOND} bytes a second"
+                )
             if skip:
                 cut = min(skip, len(data))
                 data, skip = data[cut:], skip - cut
@@ -156,7 +158,7 @@ class WebStore:
             what = f"{self._url(path)} answered {answer.code} {redact(str(answer.reason))[:200]}".rstrip()
         if answer.code in _TRANSIENT:
             return DatastoreUnreachableError(what)
-        hint = "Give it a token: a datastore with token = \"env:NAME\"." if answer.code in (401, 403) else "Correct the address."
+        hint = 'Give it a token: a datastore with token = "env:NAME".' if answer.code in (401, 403) else "Correct the address."
         if 300 <= answer.code < 400:
             what, hint = f"{self._url(path)} leads round in circles, or nowhere (status {answer.code})", "Correct the address."
         return _Refused(answer.code, DatastoreError(what, hint=hint))
