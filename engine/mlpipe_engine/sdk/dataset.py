@@ -10,10 +10,10 @@ from typing import Literal, cast
 
 from mlpipe_engine.errors import DefinitionTypeError, DefinitionValueError, InputError
 from mlpipe_engine.model.spec import InputMode, PathSource
-from mlpipe_engine.sdk.datastore import DataPath, LocalDatastore, reference
+from mlpipe_engine.sdk.datastore import AbstractDatastore, DataPath, reference
 from mlpipe_engine.sdk.keywords import caller, strict
 
-OnePath = str | os.PathLike[str] | DataPath | tuple[LocalDatastore, str]
+OnePath = str | os.PathLike[str] | DataPath | tuple[AbstractDatastore, str]
 
 
 @strict
@@ -126,7 +126,7 @@ def _text(item: OnePath) -> str:
     if isinstance(item, DataPath):
         return item.absolute
     if isinstance(item, tuple):
-        if len(item) == 2 and isinstance(item[0], LocalDatastore):
+        if len(item) == 2 and isinstance(item[0], AbstractDatastore):
             return item[0].path(item[1]).absolute
         raise InputError(f"found {item!r}", where=caller(), field="path", expected="(datastore, path)")
     if not isinstance(item, str | os.PathLike):
@@ -134,14 +134,13 @@ def _text(item: OnePath) -> str:
     text = os.fspath(item)
     if not text:
         raise InputError("an empty path", where=caller(), field="path", expected="a path, a glob or a list of them")
-    if re.match(r"[a-z][a-z0-9+.-]+://", text):
-        raise InputError(
-            f"found the address {text!r}",
-            where=caller(),
-            field="path",
-            expected="a local path or a glob",
-            hint="Download it first, or make it a step of the pipeline.",
-        )
+    from mlpipe_engine.data.addresses import parse_address
+
+    try:
+        parse_address(text)
+    except InputError as error:
+        error.where, error.field = error.where or caller(), error.field or "path"
+        raise
     return text
 
 
