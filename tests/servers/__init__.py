@@ -72,7 +72,9 @@ def wait_for(port: int, process: subprocess.Popen[bytes], log: Path, seconds: fl
 
 
 @contextlib.contextmanager
-def running(words: list[str], port: int, log: Path, *, user: str | None = None, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    words: list[str], port: int, log: Path, *, user: str | None = None, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process that answers on `port`, with everything it starts ended at the end."""
     with log.open("ab") as out:
         process = subprocess.Popen(

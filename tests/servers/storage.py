@@ -89,7 +89,11 @@ def samba(folder: Path) -> Iterator[Served]:
     )
     password = "smb password & of tests"
     subprocess.run(
-        ["smbpasswd", "-c", str(config), "-s", "-a", "root"], input=f"{password}\n{password}\n", text=True, check=True, capture_output=True
+        ["smbpasswd", "-c", str(config), "-s", "-a", "root"],
+        input=f"{password}\n{password}\n",
+        text=True,
+        check=True,
+        capture_output=True,
     )
     words = [smbd, "--foreground", "--no-process-group", "--debug-stdout", "-s", str(config)]
     with running(words, port, folder / "smbd.out"):

@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler
 
 
 @dataclass

@@ -63,6 +63,8 @@ class FolderStore:
                     yield data
                 if _object(item.path, os.fstat(file.fileno())).version != item.version:
                     raise ObjectChangedError(f"{self._full(item.path)} changed while it was read")
+        except FileNotFoundError as error:
+            raise ObjectChangedError(f"{self._full(item.path)} is gone") from error
         except OSError as error:
             raise FilesystemError.of(error, "read", self._full(item.path)) from error
 
