@@ -98,9 +98,21 @@ def records(path: str, reader: DelimitedReader, codec: str = "utf-8-sig") -> Ite
             except csv.Error as error:
                 raise InputError(f"{path}:{lines.line_num}: {error}") from None
             except UnicodeDecodeError as error:
-                raise not_decodable(path, reader.encoding, error, lines.line_num + 1) from None
+                raise not_decodable(path, reader.encoding, error, _undecodable_line(path, codec)) from None
     except OSError as error:
         raise FilesystemError.of(error, "read", path) from error
+
+
+def _undecodable_line(path: str, codec: str) -> int | None:
+    """The csv module reads ahead, so where it stopped is not where the bytes are."""
+    decoder, line = codecs.getincrementaldecoder(codec)(errors="strict"), 1
+    with open(path, "rb") as file:
+        while data := file.read(_CHUNK):
+            try:
+                line += decoder.decode(data).count("\n")
+            except UnicodeError as error:
+                return _line_of(error, line, codec)
+    return None
 
 
 def not_decodable(path: str, encoding: str, error: UnicodeError, line: int | None = None) -> InputError:
@@ -128,11 +140,9 @@ def prepare(reader: DelimitedReader, files: Sequence[Found], scratch: str) -> tu
 def _source(reader: DelimitedReader, found: Found, path: str) -> Source:
     if len(reader.separator) > 1:
         return _wide_source(reader, found, path)
-    blank = 0
-    for _, values in _named(records(path, reader), path, found.address):
+    for blank, (_, values) in enumerate(_named(records(path, reader), path, found.address)):
         if values:
             return Source(found, path, tuple(values), blank)
-        blank += 1
     return Source(found, path, None, 0)
 
 
@@ -277,11 +287,9 @@ def scan(reader: DelimitedReader, sources: Sequence[Source], connection: DuckDBP
             raise unknown_column(name, names, "set_column_types")
     texts = _select(reader, groups, names, {}, natively=False)
     unknown = [name for name in names if name not in given]
-    types = given | (
-        _inferred(reader, texts, unknown, sources, connection)
-        if reader.infer_column_types
-        else dict.fromkeys(unknown, ColumnType("string"))
-    )
+    types = given | dict.fromkeys(unknown, ColumnType("string"))
+    if reader.infer_column_types:
+        types |= _inferred_or_where_not(reader, Scan(names, types, "", texts, tuple(sources)), unknown, connection)
     typed = _select(reader, groups, names, types, natively=reader.on_error == "fail")
     return Scan(names, types, typed, texts, tuple(sources))
 
@@ -361,9 +369,7 @@ def conversion(x: str, kind: ColumnType, lenient: bool) -> str:
     if kind.name == "float":
         if kind.decimal_mark == ".":
             return f"{cast}({x} AS DOUBLE)"
-        return (
-            f"CASE WHEN contains({x}, '.') THEN {refuse} ELSE {cast}(replace({x}, {literal(kind.decimal_mark)}, '.') AS DOUBLE) END"
-        )
+        return f"CASE WHEN contains({x}, '.') THEN {refuse} ELSE {cast}(replace({x}, {literal(kind.decimal_mark)}, '.') AS DOUBLE) END"
     if kind.name == "bool":
         return f"{cast}({x} AS BOOLEAN)"
     if kind.name == "datetime":
@@ -393,6 +399,22 @@ _MOMENT = (
 )
 
 
+def _inferred_or_where_not(
+    reader: DelimitedReader, untyped: Scan, names: Sequence[str], connection: DuckDBPyConnection
+) -> dict[str, ColumnType]:
+    import duckdb
+
+    try:
+        return _inferred(reader, untyped.texts, names, untyped.sources, connection)
+    except duckdb.InterruptException:
+        raise
+    except duckdb.Error:
+        found = _broken_row(reader, untyped, connection)
+        if found is None:
+            raise
+        raise found from None
+
+
 def _inferred(
     reader: DelimitedReader, texts: str, names: Sequence[str], sources: Sequence[Source], connection: DuckDBPyConnection
 ) -> dict[str, ColumnType]:
@@ -406,14 +428,14 @@ def _inferred(
     for name in names:
         x = identifier(name)
         whole, number, moment = (f"regexp_full_match({x}, {literal(pattern)})" for pattern in (_WHOLE, _NUMBER, _MOMENT))
-        asked += [
-            f"count({x})",
-            f"bool_and({whole} AND TRY_CAST({x} AS BIGINT) IS NOT NULL)",
+        tests = (
+            f"{whole} AND TRY_CAST({x} AS BIGINT) IS NOT NULL",
             # A whole number too large for 64 bits would lose digits as a float; it stays text.
-            f"bool_and({number} AND NOT ({whole} AND TRY_CAST({x} AS BIGINT) IS NULL))",
-            f"bool_and(lower({x}) IN ('true', 'false'))",
-            f"bool_and({moment} AND TRY_CAST({x} AS TIMESTAMP) IS NOT NULL)",
-        ]
+            f"{number} AND NOT ({whole} AND TRY_CAST({x} AS BIGINT) IS NULL)",
+            f"lower({x}) IN ('true', 'false')",
+            f"{moment} AND TRY_CAST({x} AS TIMESTAMP) IS NOT NULL",
+        )
+        asked += [f"count({x})", *(f"bool_and({test}) FILTER ({x} IS NOT NULL)" for test in tests)]
     rows = f"SELECT * FROM ({texts})" + (f" LIMIT {limit}" if limit is not None else "")
     answer = connection.execute(f"SELECT {', '.join(asked)} FROM ({rows})").fetchone()
     assert answer is not None
@@ -455,22 +477,46 @@ def _broken_row(reader: DelimitedReader, scanned: Scan, connection: DuckDBPyConn
             connection.execute("DROP TABLE IF EXISTS reject_errors")
             connection.execute("DROP TABLE IF EXISTS reject_scans")
         except duckdb.Error as error:
-            from mlpipe_engine.data.duck import first_line
-
-            found = re.search(r"CSV Error on Line: (\d+)", str(error))
-            place = f"{source.found.address}:{found[1]}" if found else source.found.address
-            return InputError(f"{place}: {first_line(str(error))[:300]}")
+            return _unparsable(source, str(error))
         if rows:
             record, position, column, kind, text = rows[0]
             return _row_error(source, len(group.names), int(record), position, column, str(kind), text or "", reader)
     return None
 
 
+def _unparsable(source: Source, text: str) -> InputError:
+    from mlpipe_engine.data.duck import first_line
+
+    if "invalid state" not in text:
+        found = re.search(r"CSV Error on Line: (\d+)", text)
+        place = f"{source.found.address}:{found[1]}" if found else source.found.address
+        return InputError(f"{place}: {first_line(text)[:300]}")
+    first = None
+    with open(source.path, "rb") as file:
+        for line, content in enumerate(file, 1):
+            ending = content.endswith(b"\r\n")
+            first = ending if first is None else first
+            if ending != first and content.endswith(b"\n"):
+                return InputError(
+                    f"{source.found.address}:{line}: the line ends with {_ENDINGS[ending]}, those before it with {_ENDINGS[first]}",
+                    hint="Write the file with one kind of line endings.",
+                )
+    return InputError(f"{source.found.address}: a quote stands where none may", hint="Double the quotes inside of quoted values.")
+
+
+_ENDINGS = {True: "\\r\\n", False: "\\n"}
 _FOUND_COUNT = {"MISSING COLUMNS": "too few", "TOO MANY COLUMNS": "too many"}
 
 
 def _row_error(
-    source: Source, width: int, record: int, position: int | None, column: str | None, kind: str, text: str, reader: DelimitedReader
+    source: Source,
+    width: int,
+    record: int,
+    position: int | None,
+    column: str | None,
+    kind: str,
+    text: str,
+    reader: DelimitedReader,
 ) -> InputError:
     line = line_at(source.path, position) if position else record
     place = f"{source.found.address}:{line}"

@@ -72,7 +72,9 @@ def explained(error: Exception, doing: str) -> MlpipeError:
     if "No space left" in text or "max_temp_directory_size" in text:
         return FilesystemError(f"cannot {doing}: no space is left for temporary files", hint="Free some disk space.")
     if type(error).__name__ == "OutOfMemoryException":
-        return FilesystemError(f"cannot {doing}: it needs more memory than there is", hint="Close other programs, or take fewer rows.")
+        return FilesystemError(
+            f"cannot {doing}: it needs more memory than there is", hint="Close other programs, or take fewer rows."
+        )
     return InputError(f"cannot {doing}: {text}")
 
 

@@ -11,12 +11,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mlpipe_engine.data import delimited, files, readers
 from mlpipe_engine.data.delimited import FILE_COLUMN, ROW_COLUMN
-from mlpipe_engine.data.expressions import evaluate, identifier, literal, to_sql
+from mlpipe_engine.data.expressions import identifier, literal, to_sql
 from mlpipe_engine.errors import FilesystemError, InputError, MlpipeError
 from mlpipe_engine.model.datasets import (
     ColumnSchema,
@@ -31,19 +30,15 @@ from mlpipe_engine.model.datasets import (
     SampleRows,
     SkipRows,
     SplitRows,
-    SqlReader,
     TakeRows,
     columns_of,
 )
 
 if TYPE_CHECKING:
-    import pandas
     import polars
-    import pyarrow
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-_ORDER = "__order"
-PATH_COLUMN = "Path"
+_ORDER = readers.ORDER_COLUMN
 
 
 class Table:
@@ -109,7 +104,8 @@ class Table:
         with self._errors("read the columns of the dataset"):
             described = self.connection.execute(f"DESCRIBE {base.sql}").fetchall()
         columns = [ColumnSchema(name, kind) for name, kind, *_ in described if name not in (FILE_COLUMN, ROW_COLUMN)]
-        plan = _Plan(base, columns)
+        by_hash = any(isinstance(operation, SampleRows | SplitRows) for operation in definition.operations)
+        plan = _Plan(base, columns, by_hash)
         for operation in definition.operations:
             plan.apply(operation)
         self.sql, self.columns = plan.finished(), tuple(plan.columns)
@@ -126,13 +122,8 @@ class Table:
         return self.query(self.sql + (f" LIMIT {limit}" if limit is not None else ""))
 
     def count(self) -> int:
-        return int(self.query(f"SELECT count(*) FROM ({self.checked_sql()})")[0][0])
-
-    def checked_sql(self) -> str:
-        """As `sql`, but every value is read, so that one that does not fit is seen even where only rows are counted."""
-        if not isinstance(self.definition.reader, DelimitedReader) or not self.columns:
-            return self.sql
-        return f"SELECT * FROM ({self.sql}) WHERE hash(COLUMNS(*)) IS NOT NULL" if len(self.columns) == 1 else self.sql
+        """Rows. Values are not looked at: one that does not fit its type is found where it is read."""
+        return int(self.query(f"SELECT count(*) FROM ({self.sql})")[0][0])
 
     def relation(self) -> DuckDBPyRelation:
         return self.connection.sql(self.sql)
@@ -144,7 +135,7 @@ class Table:
         with self._errors("read the dataset"):
             return polars.DataFrame(self.relation())
 
-    def pandas(self) -> pandas.DataFrame:
+    def pandas(self) -> Any:
         """Needs pandas. The timestamp column, where there is one, becomes the index."""
         _needs("pandas", "to_pandas_dataframe")
         with self._errors("read the dataset"):
@@ -152,7 +143,7 @@ class Table:
         timestamp = self.definition.timestamp
         return frame.set_index(timestamp) if timestamp is not None else frame
 
-    def arrow(self) -> pyarrow.Table:
+    def arrow(self) -> Any:
         """Needs pyarrow."""
         _needs("pyarrow", "to_arrow")
         with self._errors("read the dataset"):
@@ -261,13 +252,11 @@ def _check_timestamp(definition: DatasetDefinition, columns: Sequence[ColumnSche
 class _Plan:
     """SQL that grows by one layer per operation, with the columns it has so far."""
 
-    def __init__(self, base: readers.Base, columns: list[ColumnSchema]) -> None:
-        self._base = base
+    def __init__(self, base: readers.Base, columns: list[ColumnSchema], by_hash: bool) -> None:
+        """`by_hash`: an operation will choose rows by hashing which row of which file they are."""
         self.columns = columns
-        self._identified = False
-        """Rows carry _ORDER, their place among all rows, FILE_COLUMN and ROW_COLUMN, their place in their file."""
-        self._sorted = True
-        self._sql = base.sql
+        self._sorted = not by_hash or base.keeps_order
+        self._sql = base.identified if by_hash else base.sql
 
     def apply(self, operation: Operation) -> None:
         if isinstance(operation, KeepColumns | DropColumns):
@@ -301,10 +290,7 @@ class _Plan:
             raise delimited.unknown_column(name, names, field)
 
     def _by_hash(self, operation: SampleRows | SplitRows) -> None:
-        self._identify()
-        rank = (
-            f"md5_number(concat({literal(str(operation.seed) + ':')}, {identifier(readers.NAME_COLUMN)}, ':', {identifier(ROW_COLUMN)}))"
-        )
+        rank = f"md5_number(concat({literal(str(operation.seed) + ':')}, {identifier(readers.NAME_COLUMN)}, ':', {identifier(ROW_COLUMN)}))"
         if isinstance(operation, SampleRows):
             # 128 bits of hash, of which 64 are compared: a share of all numbers is a share of all rows.
             bound = int(operation.probability * (1 << 64))
@@ -315,12 +301,6 @@ class _Plan:
         low, high = (f"round({bound!r}::DOUBLE * __count)" for bound in (operation.low, operation.high))
         self._layer(f"SELECT * EXCLUDE (__rank, __count) FROM ({numbered}) WHERE __rank >= {low} AND __rank < {high}")
         self._sorted = False
-
-    def _identify(self) -> None:
-        """Every row gets its place. Has to come before rows are chosen, so it is done to the base, and the layers are redone."""
-        if not self._identified:
-            self._identified = True
-            self._sql = self._sql.replace(self._base.sql, self._base.identified, 1)
 
     def _layer(self, sql: str) -> None:
         self._sql = sql
@@ -346,7 +326,9 @@ class Page:
     """There are further rows."""
 
 
-def page(definition: DatasetDefinition, found: Sequence[Found], count: int, *, offset: int = 0, scratch: str | None = None) -> Page:
+def page(
+    definition: DatasetDefinition, found: Sequence[Found], count: int, *, offset: int = 0, scratch: str | None = None
+) -> Page:
     """The first rows, or those from `offset` on; only as much of the files is read as they need."""
     shown = replace(definition, operations=(*definition.operations, SkipRows(offset)) if offset else definition.operations)
     with Table.open(shown, found, scratch=scratch) as table:
@@ -356,9 +338,6 @@ def page(definition: DatasetDefinition, found: Sequence[Found], count: int, *, o
 
 def now_utc() -> str:
     """For `DatasetDefinition.at`."""
-    from datetime import UTC
+    from datetime import UTC, datetime
 
     return datetime.now(UTC).replace(tzinfo=None).isoformat()
-
-
-__all__ = ["PATH_COLUMN", "Page", "SqlReader", "Table", "evaluate", "now_utc", "page"]
