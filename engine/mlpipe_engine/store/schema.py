@@ -182,3 +182,20 @@ def m008_datasets(db: Database) -> None:
     )
     db.execute("CREATE TABLE dataset_manifests (content TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID")
     db.execute("CREATE TABLE dataset_profiles (key TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID")
+
+
+@migrations()
+def m007_datastores(db: Database) -> None:
+    """Datastores that scripts registered (names of their credentials, never the credentials), and what was delivered to datastores."""
+    db.execute(
+        """CREATE TABLE datastores (
+            name TEXT PRIMARY KEY, url TEXT NOT NULL, settings TEXT NOT NULL, created_at TEXT NOT NULL) STRICT, WITHOUT ROWID"""
+    )
+    db.execute(
+        """CREATE TABLE deliveries (
+            id INTEGER PRIMARY KEY, run INTEGER NOT NULL, step TEXT NOT NULL, output TEXT NOT NULL, artifact TEXT NOT NULL,
+            address TEXT NOT NULL, files TEXT NOT NULL, file_count INTEGER NOT NULL, size_bytes INTEGER NOT NULL,
+            delivered_at TEXT NOT NULL) STRICT"""
+    )
+    db.execute("CREATE INDEX deliveries_by_address ON deliveries (address, id)")
+    db.execute("CREATE INDEX deliveries_by_run ON deliveries (run, step)")
