@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from urllib.parse import unquote
 
@@ -38,23 +37,29 @@ class PartitionFormat:
         spans = {"yyyy": 366 * 86400, "MM": 31 * 86400, "dd": 86400, "HH": 3600, "mm": 60, "ss": 1}
         return float(min(spans[part] for part in spans if part in self.pattern.groupindex))
 
-    def values(self, address: str) -> tuple[str | datetime | None, ...]:
-        """One value a column; all None where the address does not match, or where its date is no date."""
+    def values(self, address: str) -> tuple[str | None, ...]:
+        """One text a column, a date as `2026-01-31 00:00:00`; all None where the address does not match, or where its date is no date."""
         found = self.pattern.search(address)
         if found is None:
             return (None,) * len(self.columns)
         groups = found.groupdict()
-        values: list[str | datetime | None] = [groups[f"c{n}"] for n in range(len(self.columns) - (self.date_column is not None))]
+        values: list[str | None] = [groups[f"c{n}"] for n in range(len(self.columns) - (self.date_column is not None))]
         if self.date_column is not None:
-            parts = [int(groups.get(part) or default) for part, default in zip(_DATE_PARTS, (1, 1, 1, 0, 0, 0), strict=True)]
-            try:
-                values.append(datetime(*parts))  # type: ignore[arg-type]
-            except ValueError:
-                values.append(None)
+            year, month, day, hour, minute, second = (
+                int(groups.get(part) or default) for part, default in zip(_DATE_PARTS, (1, 1, 1, 0, 0, 0), strict=True)
+            )
+            real = year > 0 and 1 <= month <= 12 and 1 <= day <= _days(year, month) and hour < 24 and minute < 60 and second < 60
+            values.append(f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}" if real else None)
         return tuple(values)
 
     def matches(self, address: str) -> bool:
         return self.pattern.search(address) is not None
+
+
+def _days(year: int, month: int) -> int:
+    if month == 2:
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 if month in (4, 6, 9, 11) else 31
 
 
 @lru_cache(maxsize=64)
