@@ -435,7 +435,7 @@ def _inferred(
             f"lower({x}) IN ('true', 'false')",
             f"{moment} AND TRY_CAST({x} AS TIMESTAMP) IS NOT NULL",
         )
-        asked += [f"count({x})", *(f"bool_and({test}) FILTER ({x} IS NOT NULL)" for test in tests)]
+        asked += [f"count({x}) FILTER ({x} <> '')", *(f"bool_and({test}) FILTER ({x} <> '')" for test in tests)]
     rows = f"SELECT * FROM ({texts})" + (f" LIMIT {limit}" if limit is not None else "")
     answer = connection.execute(f"SELECT {', '.join(asked)} FROM ({rows})").fetchone()
     assert answer is not None
