@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from mlpipe_engine.config.project import ComputeConfig
     from mlpipe_engine.engine import Engine
     from mlpipe_engine.model.datastores import DatastoreSpec
+    from mlpipe_engine.sdk.dataset import FileDataset
     from mlpipe_engine.sdk.datastore import AbstractDatastore
     from mlpipe_engine.sdk.experiment import Experiment
     from mlpipe_engine.sdk.runs import PipelineRun
+    from mlpipe_engine.sdk.tabular import TabularDataset
 
 V = TypeVar("V")
 
@@ -179,6 +181,15 @@ class Workspace:
             loading.note(f"set_default_datastore({name!r})")
             return
         self.engine.set_default_datastore(name)
+
+    @property
+    def datasets(self) -> Mapping[str, FileDataset | TabularDataset]:
+        """Registered datasets by name, the newest version of each."""
+        from mlpipe_engine.sdk.dataset import of_record
+
+        return View(
+            lambda: [record.name for record in self.engine.datasets()], lambda name: of_record(self, self.engine.dataset(name))
+        )
 
     @property
     def experiments(self) -> Mapping[str, Experiment]:

@@ -171,6 +171,20 @@ def m002_undeclared(db: Database) -> None:
 
 
 @migrations()
+def m008_datasets(db: Database) -> None:
+    """Registered datasets: versions, the files each was registered with, and statistics by what they describe."""
+    db.execute("CREATE TABLE dataset_names (name TEXT PRIMARY KEY, highest INTEGER NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute(
+        """CREATE TABLE dataset_versions (
+            name TEXT NOT NULL, version INTEGER NOT NULL, definition TEXT NOT NULL, content TEXT NOT NULL, file_count INTEGER NOT NULL,
+            size_bytes INTEGER NOT NULL, columns TEXT NOT NULL, expectations TEXT NOT NULL, created_at TEXT NOT NULL,
+            description TEXT NOT NULL, tags TEXT NOT NULL, PRIMARY KEY (name, version)) STRICT, WITHOUT ROWID"""
+    )
+    db.execute("CREATE TABLE dataset_manifests (content TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute("CREATE TABLE dataset_profiles (key TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID")
+
+
+@migrations()
 def m007_datastores(db: Database) -> None:
     """What was delivered to datastores, file by file, as it lay there afterwards."""
     db.execute(
