@@ -33,6 +33,7 @@ from mlpipe_engine.store.recorder import Recorder
 if TYPE_CHECKING:
     from mlpipe_engine.executors.interpreters import EnvironmentDescription
     from mlpipe_engine.executors.leases import Leases
+    from mlpipe_engine.runner.delivering import Deliveries
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.results import ResultQueries
@@ -66,6 +67,8 @@ class RunParts:
     cancel_requested: Callable[[], bool]
     """Another process asked for it."""
     wake: Callable[[], None]
+    deliveries: Deliveries | None = None
+    """Where an output of the pipeline goes to a datastore."""
 
     def require_project(self) -> None:
         """Raises FilesystemError when the project's state was deleted under the run: nothing may make half of it anew."""
