@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mlpipe_engine.errors import FilesystemError, StagingError
+from mlpipe_engine.hashing.files import real_path
 from mlpipe_engine.model.execution import StepTask
 from mlpipe_engine.model.spec import InputRef, Json, LiteralRef, OutputRef, ParameterRef, Part, StepSpec, Text, Word
 from mlpipe_engine.planning.parameters import render
@@ -134,22 +135,6 @@ def _real_paths(item: Lent) -> list[str]:
     if item.files is None:
         return [real_path(item.source)]
     return [real_path(os.path.join(item.source, file)) for file in item.files]
-
-
-def real_path(path: str, folders: dict[str, str] | None = None) -> str:
-    """`os.path.realpath`, which asks for every part of every path, with each folder asked once: in `folders`, or, for folders of
-    ours, in this process."""
-    folder, name = os.path.split(path)
-    if os.path.islink(path):
-        return os.path.realpath(path)
-    folders = _FOLDERS if folders is None else folders
-    known = folders.get(folder)
-    if known is None:
-        known = folders[folder] = os.path.realpath(folder)
-    return f"{known}/{name}"
-
-
-_FOLDERS: dict[str, str] = {}
 
 
 def _output_path(name: str, path_on_compute: str | None, is_directory: bool | None, step_dir: str) -> str:

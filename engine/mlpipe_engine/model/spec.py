@@ -111,6 +111,8 @@ class OutputSpec:
     datastore: str | None = None
     destination: str | None = None
     source_globs: str | None = None
+    overwrite: bool = False
+    """A delivery may replace what no run of this project put there."""
     pipeline_output_name: str | None = None
     register_name: str | None = None
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mlpipe_engine.executors.interpreters import EnvironmentDescription
     from mlpipe_engine.executors.leases import Leases
     from mlpipe_engine.executors.spare import SpareFolders
+    from mlpipe_engine.runner.delivering import Deliveries
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.flights import Flights
@@ -73,6 +74,8 @@ class RunParts:
     wake: Callable[[], None]
     maker: Callable[[str, str], int | None]
     """The run that makes the result of a fingerprint, other than for the step of that name."""
+    deliveries: Deliveries | None = None
+    """Where an output of the pipeline goes to a datastore."""
 
     def require_project(self) -> None:
         """Raises FilesystemError when the project's state was deleted under the run: nothing may make half of it anew."""

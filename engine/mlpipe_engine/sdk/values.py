@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from mlpipe_engine.errors import DefinitionTypeError, DefinitionValueError, ParameterError
 from mlpipe_engine.model.spec import InputMode, Json, OutputSpec, ParameterSpec, ParameterType, PipelineSpec
 from mlpipe_engine.planning import parameters
-from mlpipe_engine.sdk.datastore import LocalDatastore, reference
+from mlpipe_engine.sdk.datastore import AbstractDatastore, reference
 from mlpipe_engine.sdk.keywords import caller, strict
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class PipelineData(Output):
     """
 
     def __init__(
-        self, name: str, datastore: LocalDatastore | None = None, output_name: str | None = None, output_mode: str = "mount",
+        self, name: str, datastore: AbstractDatastore | None = None, output_name: str | None = None, output_mode: str = "mount",
         output_path_on_compute: str | None = None, output_overwrite: bool | None = None, data_type: str | None = None,
         is_directory: bool | None = None, pipeline_output_name: str | None = None, training_output: object = None,
         allow_missing: bool = False,
@@ -105,6 +105,7 @@ class PipelineData(Output):
         self._spec = OutputSpec(
             name=self.output_name, mode="upload" if output_mode == "upload" else "mount", is_directory=is_directory, allow_missing=allow_missing,
             path_on_compute=output_path_on_compute, datastore=_datastore_name(datastore), pipeline_output_name=pipeline_output_name,
+            overwrite=bool(output_overwrite),
         )  # fmt: skip
 
     def spec(self) -> OutputSpec:
@@ -138,7 +139,7 @@ class OutputFileDatasetConfig(Output):
     """
 
     def __init__(
-        self, name: str | None = None, destination: tuple[LocalDatastore, str] | None = None, source: str | None = None,
+        self, name: str | None = None, destination: tuple[AbstractDatastore, str] | None = None, source: str | None = None,
         partition_format: str | None = None,
     ) -> None:  # fmt: skip
         if name is not None and not (isinstance(name, str) and re.fullmatch(r"[a-zA-Z_]+[a-zA-Z0-9_]*", name)):
@@ -170,7 +171,7 @@ class OutputFileDatasetConfig(Output):
         return OutputSpec(name=self._port, **self._changes)  # type: ignore[arg-type]
 
     def as_upload(self, overwrite: bool = False, source_globs: str | None = None) -> OutputFileDatasetConfig:
-        return self._changed(mode="upload", source_globs=source_globs)
+        return self._changed(mode="upload", source_globs=source_globs, overwrite=overwrite)
 
     def as_mount(self, disable_metadata_cache: bool = False) -> OutputFileDatasetConfig:
         return self._changed(mode="mount")
@@ -187,7 +188,9 @@ class OutputFileDatasetConfig(Output):
 
 
 def _destination(given: object) -> dict[str, object]:
-    if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], LocalDatastore) and isinstance(given[1], str)):
+    if not (
+        isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], AbstractDatastore) and isinstance(given[1], str)
+    ):
         raise DefinitionValueError(f"destination is {given!r}; expected (datastore, 'path')", where=caller(), field="destination")
     for placeholder in _PLACEHOLDER.findall(given[1]):
         if placeholder not in _PLACEHOLDERS and not re.fullmatch(r"param\.[\w.\-]+", placeholder):
@@ -199,7 +202,7 @@ def _destination(given: object) -> dict[str, object]:
 
 
 def _datastore_name(datastore: object) -> str | None:
-    if datastore is None or isinstance(datastore, LocalDatastore):
+    if datastore is None or isinstance(datastore, AbstractDatastore):
         return datastore.name if datastore is not None else None
     raise DefinitionTypeError(
         f"datastore is a {type(datastore).__name__}; expected a Datastore", where=caller(), field="datastore"
