@@ -92,7 +92,7 @@ class Dataset(str):
         return [os.path.relpath(path, base).replace(os.sep, "/") for path in self.files()]
 
     def to_pandas_dataframe(self, on_error="null", out_of_range_datetime="null"):
-        files, kind = self._table()
+        files, kind = self.table_files()
         pandas = self._library("pandas", "a pandas DataFrame", "pandas pyarrow")
         if kind == "csv":
             frames = [pandas.read_csv(path) for path in files]
@@ -103,7 +103,7 @@ class Dataset(str):
         return frames[0] if len(frames) == 1 else pandas.concat(frames, ignore_index=True)
 
     def to_polars(self):
-        files, kind = self._table()
+        files, kind = self.table_files()
         polars = self._library("polars", "a Polars DataFrame", "polars")
         if kind == "parquet":
             return polars.read_parquet(files)
@@ -113,7 +113,7 @@ class Dataset(str):
 
     def to_arrow(self):
         """A pyarrow Table."""
-        files, kind = self._table()
+        files, kind = self.table_files()
         arrow = self._library("pyarrow", "an Arrow table", "pyarrow")
         part, function = {"parquet": ("parquet", "read_table"), "csv": ("csv", "read_csv"), "jsonl": ("json", "read_json")}[kind]
         read = getattr(_first_of("pyarrow." + part), function)
@@ -122,14 +122,14 @@ class Dataset(str):
 
     def to_duckdb(self, connection=None):
         """A DuckDB relation, of `connection` if given."""
-        files, kind = self._table()
+        files, kind = self.table_files()
         duckdb = self._library("duckdb", "a DuckDB relation", "duckdb")
         read = getattr(connection or duckdb, {"parquet": "read_parquet", "csv": "read_csv", "jsonl": "read_json"}[kind])
         return read(files)
 
     def rows(self):
         """The rows, as dicts. Values of a CSV file are texts: read without any library it has no types."""
-        files, kind = self._table()
+        files, kind = self.table_files()
         if kind == "csv":
             import csv
 
@@ -181,7 +181,8 @@ class Dataset(str):
         """For `with dataset.mount() as context: context.mount_point`: the files lie there already."""
         return _Mounted(str(self))
 
-    def _table(self):
+    def table_files(self):
+        """(its files, their format). Raises FileNotFoundError, ValueError where they are no table."""
         files = self.files()
         if not files:
             raise FileNotFoundError("%s: %s holds no file" % (self.name, self))
@@ -275,11 +276,13 @@ def _first_of(*modules):
 
 
 def _format_of(path):
-    ending = os.path.splitext(path)[1].lower()
+    """By content, else by name: of the path, or of what it is a link to."""
     with open(path, "rb") as file:
         if file.read(4) == b"PAR1":
             return "parquet"
-    return {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}.get(ending)
+    endings = [os.path.splitext(name)[1].lower() for name in (path, os.path.realpath(path))]
+    known = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+    return next((known[ending] for ending in endings if ending in known), None)
 
 
 def _some(names):

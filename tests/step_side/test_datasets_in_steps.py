@@ -69,11 +69,15 @@ def test_csv_in_an_interpreter_with_nothing_installed(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[0] == "[{'name': 'ann', 'note': 'two\\nlines'}]"
 
 
-@pytest.mark.parametrize(("call", "library"), [("to_pandas_dataframe()", "pandas"), ("to_polars()", "polars"), ("to_arrow()", "pyarrow")])
+@pytest.mark.parametrize(
+    ("call", "library"), [("to_pandas_dataframe()", "pandas"), ("to_polars()", "polars"), ("to_arrow()", "pyarrow")]
+)
 def test_a_missing_library_is_one_line_that_says_what_to_install(parquet: Path, tmp_path: Path, call: str, library: str) -> None:
     done = bare(f"run.input_datasets['t'].{call}", MLPIPE_INPUTS=f"t={parquet}", MLPIPE_OFFLINE_DIR=str(tmp_path / "offline"))
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("mlpipe_run.MissingLibrary: t as ") and f"needs {library}, which {sys.executable} does not have" in last
+    assert (
+        last.startswith("mlpipe_run.MissingLibrary: t as ") and f"needs {library}, which {sys.executable} does not have" in last
+    )
     assert f"-m pip install {library}" in last
 
 

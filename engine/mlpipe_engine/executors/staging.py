@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mlpipe_engine.errors import FilesystemError, StagingError
+from mlpipe_engine.executors import tools
 from mlpipe_engine.model.execution import StepTask
-from mlpipe_engine.model.spec import InputRef, Json, LiteralRef, OutputRef, ParameterRef, Part, StepSpec, Text, Word
+from mlpipe_engine.model.spec import OWN_KINDS, InputRef, Json, LiteralRef, OutputRef, ParameterRef, Part, StepSpec, Text, Word
 from mlpipe_engine.planning.parameters import render
 
 RESERVED_VARIABLES = frozenset(
@@ -157,6 +158,8 @@ def _write_step_file(step: StepSpec, layout: Layout, inputs: list[Lent], about: 
         },
         "outputs": {name: {"path": path} for name, path in layout.outputs.items()},
         "parameters": dict(about.parameters),
+        "params": {name: _value(part, layout, about.parameters) for name, part in step.params},
+        "resources": {"cpus": step.resources.cpus, "memory_bytes": step.resources.memory_bytes},
         "events_path": layout.events,
         "files_dir": f"{layout.code}/outputs",
         "tags": dict(about.tags),
@@ -167,12 +170,14 @@ def _write_step_file(step: StepSpec, layout: Layout, inputs: list[Lent], about: 
         file.write(json.dumps(document))  # not json.dump: only dumps uses the encoder written in C
 
 
-def argv(step: StepSpec, layout: Layout, parameters: Mapping[str, Json], interpreter: str) -> tuple[str, ...]:
+def argv(step: StepSpec, layout: Layout, parameters: Mapping[str, Json], interpreter: str, sdk: str) -> tuple[str, ...]:
     """The words of the process. Every object of the definition is exactly one word; nothing goes through a shell."""
     words = tuple(_word(word, layout, parameters) for word in step.arguments)
     if step.kind == "python":
         return (interpreter, f"{layout.code}/{step.script}", *words)
     command = tuple(_word(word, layout, parameters) for word in step.command)
+    if step.kind in OWN_KINDS:
+        return tools.argv(step, interpreter, sdk, layout.code, words, command)
     if step.kind == "shell":
         return ("/bin/sh", "-c", *command, *(("sh", *words) if words else ()))
     return (*command, *words)
@@ -194,6 +199,16 @@ def _text(part: Part, layout: Layout, parameters: Mapping[str, Json]) -> str:
             return layout.inputs[name]
         case OutputRef(name):
             return layout.outputs[name]
+
+
+def _value(part: Part, layout: Layout, parameters: Mapping[str, Json]) -> Json:
+    match part:
+        case LiteralRef(value):
+            return value
+        case ParameterRef(name):
+            return parameters[name]
+        case _:
+            return _text(part, layout, parameters)
 
 
 def variables(step: StepSpec, layout: Layout, parameters: Mapping[str, Json], about: Circumstances) -> dict[str, str]:

@@ -15,8 +15,9 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import mlpipe_engine
 from mlpipe_engine.errors import FilesystemError
-from mlpipe_engine.executors import staging
+from mlpipe_engine.executors import staging, tools
 from mlpipe_engine.model.execution import StepTask
 from mlpipe_engine.model.plan import Result, StepPlan
 from mlpipe_engine.model.records import RunRecord
@@ -164,7 +165,7 @@ class RunParts:
             filter(None, [_sdk_dir(self.state_dir), _roots_hook(layout), dict(step.environment_variables).get("PYTHONPATH")])
         )
         environment |= {"MLPIPE_ATTEMPT": attempt_id, "MLPIPE_RUN": run.id}
-        words = staging.argv(step, layout, self.parameters, interpreter.path)
+        words = staging.argv(step, layout, self.parameters, interpreter.path, _sdk_dir(self.state_dir))
         task = StepTask(
             attempt_id=attempt_id, step_dir=layout.step_dir,
             argv=(interpreters.program_path(words[0], interpreter, layout.code), *words[1:]),
@@ -244,20 +245,21 @@ def _roots_hook(layout: staging.Layout) -> str | None:
 def _sdk_dir(state_dir: str) -> str:
     """A copy of the step side in the project: a step imports nothing from where the engine is installed."""
     from hashlib import sha256
-    from importlib.util import find_spec
 
-    spec = find_spec("mlpipe_run")
-    assert spec is not None and spec.origin is not None
+    step_side = os.path.join(
+        os.path.dirname(os.path.dirname(mlpipe_engine.__file__)), "mlpipe_run.py"
+    )  # not by name: another may stand before it
     witness = os.path.join(os.path.dirname(staging.__file__), "step_audit.py")
     bodies = {}
-    for name, origin in (("mlpipe_run.py", spec.origin), ("audit/sitecustomize.py", witness)):
+    for name, origin in (("mlpipe_run.py", step_side), ("audit/sitecustomize.py", witness), *tools.programs().items()):
         with open(origin, "rb") as file:
             bodies[name] = file.read()
     folder = f"{state_dir}/sdk/{sha256(b''.join(bodies.values())).hexdigest()[:16]}"
     path = folder
     try:
         os.makedirs(f"{state_dir}/home", exist_ok=True)
-        os.makedirs(f"{folder}/audit", exist_ok=True)
+        for name in bodies:
+            os.makedirs(os.path.dirname(f"{folder}/{name}"), exist_ok=True)
         for name, body in bodies.items():
             path = f"{folder}/{name}"
             if not os.path.exists(path):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import EnvironmentProblem, InputMissingError, MlpipeError
 from mlpipe_engine.model.manifest import ManifestEntry
-from mlpipe_engine.model.spec import EnvironmentSpec, PathSource, PipelineSpec, StepSpec, Text
+from mlpipe_engine.model.spec import OWN_KINDS, EnvironmentSpec, PathSource, PipelineSpec, StepSpec, Text
 from mlpipe_engine.model.trees import Entry, Tree
 from mlpipe_engine.planning.planner import Surroundings
 
@@ -75,7 +75,7 @@ class Resolver:
     def code(self, step: StepSpec, compute: str) -> Tree | None:
         """The source tree as it was when this run first looked, with the code roots of the interpreter. Raises SnapshotError."""
         interpreter, description = self.interpreter(step, compute)
-        if not description.roots:
+        if not description.roots or step.kind in OWN_KINDS:
             return self._source(step)
         key = (step.source_directory or "", interpreter.path)
         if key not in self._rooted:
@@ -227,6 +227,8 @@ class Resolver:
         """Who asks first for an interpreter: the step, its compute target, mlpipe.toml."""
         from mlpipe_engine.executors.choosing import Wanted
 
+        if step.kind in OWN_KINDS:
+            return Wanted(sys.executable, "the interpreter of mlpipe-tui")
         if step.python is not None:
             return Wanted(step.python, f"python= of step {step.name}", step.where)
         if compute not in self._wishes:
@@ -258,11 +260,16 @@ class Resolver:
 
     def environment(self, step: StepSpec, compute: str) -> tuple[ManifestEntry, ...]:
         """Entries of the manifest for what runs the step. Raises EnvironmentProblem when a program is not there."""
-        from mlpipe_engine.executors import interpreters
+        from mlpipe_engine.executors import interpreters, tools
 
         interpreter, description = self.interpreter(step, compute)
         if step.kind == "python":
             return interpreters.manifest_entries(description)
+        if step.kind in OWN_KINDS:
+            own = (f"tool {step.kind}", interpreter.path)
+            if own not in self._commands:
+                self._commands[own] = tools.manifest_entries(step.kind, description)
+            return self._commands[own]
         program = "/bin/sh" if step.kind == "shell" else self._program(step)
         key = (program, interpreter.path)
         known = self._commands.get(key)

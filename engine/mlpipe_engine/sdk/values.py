@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from mlpipe_engine.errors import DefinitionTypeError, DefinitionValueError, ParameterError
-from mlpipe_engine.model.spec import InputMode, Json, OutputSpec, ParameterSpec, ParameterType, PipelineSpec
+from mlpipe_engine.model.spec import InputMode, Json, OutputSpec, ParameterSpec, ParameterType, PipelineSpec, Registration
 from mlpipe_engine.planning import parameters
 from mlpipe_engine.sdk.datastore import LocalDatastore, reference
 from mlpipe_engine.sdk.keywords import caller, strict
@@ -178,12 +178,18 @@ class OutputFileDatasetConfig(Output):
     def register_on_complete(
         self, name: str, description: str | None = None, tags: Mapping[str, str] | None = None
     ) -> OutputFileDatasetConfig:
-        return self._changed(register_name=name)
+        return self._changed(register=Registration(name, description or "", _tags(tags)))
 
     def _changed(self, **changes: object) -> OutputFileDatasetConfig:
         """The same output (steps that read it must find it), differently delivered."""
         self._changes |= changes
         return self
+
+
+def _tags(given: object) -> tuple[tuple[str, str], ...]:
+    if given is not None and not isinstance(given, Mapping):
+        raise DefinitionTypeError(f"tags is a {type(given).__name__}; expected a dict", where=caller(), field="tags")
+    return tuple(sorted((str(name), str(value)) for name, value in (given or {}).items()))
 
 
 def _destination(given: object) -> dict[str, object]:
