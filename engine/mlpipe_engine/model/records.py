@@ -132,3 +132,15 @@ class Sweep:
     """Parameter -> its values, in the order they were given."""
     parallel: int
     fail_fast: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRecord:
+    """One thing that was expected of an input before a step got it, and what was found."""
+
+    step: str
+    input: str
+    severity: str
+    """fail or warn."""
+    holds: bool
+    text: str

@@ -168,3 +168,16 @@ def m002_undeclared(db: Database) -> None:
     """What a result used without having declared it: files with signatures, and names with the distributions that provide them."""
     for column in ("undeclared BLOB", "modules BLOB", "audit TEXT NOT NULL DEFAULT ''"):
         db.execute(f"ALTER TABLE results ADD COLUMN {column}")
+
+
+@migrations()
+def m009_rows(db: Database) -> None:
+    """Rows by content; tables that were made of datasets for steps; what was expected of an input and what was found."""
+    db.execute("CREATE TABLE row_counts (digest TEXT PRIMARY KEY, rows INTEGER NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute("CREATE TABLE made_tables (key TEXT PRIMARY KEY, artifact TEXT NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute(
+        """CREATE TABLE checks (
+            id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs(number) ON DELETE CASCADE, step TEXT NOT NULL,
+            input TEXT NOT NULL, severity TEXT NOT NULL, holds INTEGER NOT NULL, text TEXT NOT NULL) STRICT"""
+    )
+    db.execute("CREATE INDEX checks_by_run ON checks (run)")

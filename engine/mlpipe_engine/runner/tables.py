@@ -1,0 +1,221 @@
+"""Makes the table a step gets of a dataset: one Parquet or CSV file, made once for equal content, kept like any output.
+
+The work is done by a process of its own (`data.making`), started from a thread beside the loop: a file that crashes a reader, or
+takes all memory, ends a step and not the run. `loop` asks `ready` before it starts a step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import mlpipe_engine
+from mlpipe_engine.errors import FilesystemError, InputError, MlpipeError
+from mlpipe_engine.model import wire
+from mlpipe_engine.model.datasets import Verdict
+from mlpipe_engine.model.records import ArtifactRecord, CheckRecord
+from mlpipe_engine.model.spec import InputSpec, PathSource, StepOutputSource, StepSpec
+from mlpipe_engine.runner.record import utc_now
+from mlpipe_engine.store import results, rows
+
+if TYPE_CHECKING:
+    from mlpipe_engine.model.records import RunRecord
+    from mlpipe_engine.runner.decisions import Decisions
+    from mlpipe_engine.store.artifacts import ArtifactStore
+    from mlpipe_engine.store.recorder import Recorder
+
+_AT_ONCE = 2
+"""DuckDB uses all cores for one table already."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of the dataset inputs of one step."""
+
+    artifacts: dict[str, str]
+    """Input -> the artifact that holds its table."""
+    warnings: tuple[str, ...] = ()
+    error: MlpipeError | None = None
+
+
+@dataclass(frozen=True)
+class _Job:
+    input: str
+    key: str
+    known: str | None
+    """The artifact, where the table was made earlier."""
+    source: PathSource | None
+    content: str
+    document: dict[str, object]
+
+
+class Tables:
+    """One per run. `ready`, `made` and `close` are called from the loop's thread."""
+
+    def __init__(
+        self, root: str, state_dir: str, run: RunRecord, decisions: Decisions, artifacts: ArtifactStore, recorder: Recorder,
+        wake: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._root = root
+        self._folder = os.path.join(state_dir, "cache", "making")
+        self._run = run
+        self._decisions = decisions
+        self._artifacts = artifacts
+        self._recorder = recorder
+        self._wake = wake
+        self._pool: ThreadPoolExecutor | None = None
+        self._under_way: dict[str, Future[Made]] = {}
+        self._done: dict[str, Made] = {}
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._closed = False
+
+    def ready(self, step: StepSpec) -> bool:
+        """Whether what the step needs is made, or could not be. Starts making it when asked for the first time."""
+        if not any(item.use is not None for item in step.inputs) or step.name in self._done:
+            return True
+        future = self._under_way.get(step.name)
+        if future is None:
+            try:
+                jobs = [self._job(step, item) for item in step.inputs if item.use is not None]
+            except MlpipeError as error:
+                self._done[step.name] = Made({}, error=error)
+                return True
+            if all(job.known and not job.document["expectations"] for job in jobs):
+                self._done[step.name] = Made({job.input: job.known or "" for job in jobs})
+                return True
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tables")
+            future = self._under_way[step.name] = self._pool.submit(self._make, step, jobs)
+            future.add_done_callback(lambda _: self._wake())
+        if not future.done():
+            return False
+        self._done[step.name] = self._under_way.pop(step.name).result()
+        return True
+
+    def made(self, step: StepSpec) -> Made:
+        """Prereq: `ready`. Raises why it could not be made, or that something expected of it does not hold."""
+        done = self._done[step.name]
+        if done.error is not None:
+            raise done.error
+        return done
+
+    def close(self) -> None:
+        self._closed = True
+        for process in list(self._processes):
+            process.kill()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _job(self, step: StepSpec, item: InputSpec) -> _Job:
+        decisions, inputs = self._decisions, self._decisions.datasets
+        assert item.use is not None
+        content = decisions.content(item, step)
+        key = inputs.key(item, step, content, self._artifacts)
+        known = decisions.table(key)
+        document: dict[str, object] = {
+            "definition": wire.dump(inputs.definition(item)), "format": item.use.format, "expectations": wire.dump(item.use.expectations),
+            "found": wire.dump(inputs.found(item, step, content, self._artifacts)), "known": known and self._artifacts.path(known),
+            "path_columns": any(inputs.definition(item).path_options),
+        }  # fmt: skip
+        if not item.use.expectations:
+            document["expectations"] = ""
+        source = item.source if isinstance(item.source, PathSource) else None
+        return _Job(item.name, key, known, source, content, document)
+
+    def _make(self, step: StepSpec, jobs: list[_Job]) -> Made:
+        """In a thread of its own."""
+        found: dict[str, str] = {}
+        checks: list[CheckRecord] = []
+        for job in jobs:
+            place = os.path.join(self._folder, uuid4().hex)
+            try:
+                answer = self._ask(job, place)
+                digest = job.known or self._publish(job, place, step, int(answer["rows"]))
+            except MlpipeError as error:
+                return Made(found, error=type(error)(f"input {job.input!r}: {error.what}", hint=error.hint, expected=error.expected))
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
+            found[job.input] = digest
+            verdicts = [wire.load(Verdict, text) for text in answer["verdicts"]]
+            checks += [CheckRecord(step.name, job.input, verdict.severity, verdict.holds, verdict.text) for verdict in verdicts]
+        if checks:
+            self._recorder.put(lambda db: rows.put_checks(db, self._run.number, checks))
+        broken = [check for check in checks if not check.holds]
+        failed = [f"input {check.input!r}: {check.text}" for check in broken if check.severity == "fail"]
+        error = InputError("; ".join(failed), hint="Repair the data, or change what is expected of it.") if failed else None
+        return Made(found, tuple(f"input {check.input!r}: {check.text}" for check in broken if check.severity != "fail"), error)
+
+    def _ask(self, job: _Job, place: str) -> dict[str, Any]:
+        try:
+            os.makedirs(place)
+        except OSError as error:
+            raise FilesystemError.of(error, "make a table in", place) from error
+        request = json.dumps(job.document | {"place": place}).encode("ascii")
+        engine_root = os.path.dirname(os.path.dirname(os.path.abspath(mlpipe_engine.__file__)))
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [engine_root, os.environ.get("PYTHONPATH", "")]))}
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "mlpipe_engine.data.making"], cwd=self._root, env=environment,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
+        except OSError as error:
+            raise FilesystemError.of(error, "start the program that makes tables") from error
+        self._processes.add(process)
+        try:
+            if self._closed:
+                process.kill()
+            said, complaint = process.communicate(request)
+        finally:
+            self._processes.discard(process)
+        return _answered(process.returncode, said, complaint)
+
+    def _publish(self, job: _Job, place: str, step: StepSpec, count: int) -> str:
+        """Into the artifact store, unless the files changed while they were read."""
+        if job.source is not None:
+            now = self._decisions.resolver.fresh_path_input(job.source, step).tree.digest
+            if now != job.content:
+                raise InputError("it changed while it was read", hint="Run the same command again.")
+        tree = self._artifacts.publish(os.path.join(place, "table"))
+        record = ArtifactRecord(digest=tree.digest, kind="file", size_bytes=tree.size_bytes, file_count=tree.file_count)
+        signature = self._artifacts.signature(tree.digest)
+
+        def statement(db: Any) -> None:
+            results.upsert_artifact(db, record, signature, utc_now())
+            rows.put_table(db, job.key, tree.digest)
+            rows.put_counts(db, [(tree.digest, count)])
+
+        self._recorder.put(statement, durable=True)
+        return tree.digest
+
+
+def _answered(code: int, said: bytes, complaint: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(said)
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict) and "error" not in answer:
+        return answer
+    if isinstance(answer, dict):
+        error = answer["error"]
+        raise InputError(error["what"], hint=error["hint"], expected=error["expected"])
+    last = complaint.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"it ended with {code}"]
+    killed = " (was it killed for want of memory?)" if code == -9 else ""
+    raise InputError(f"the program that reads tables ended{killed}: {last[0]}", hint="Look at the file with `mlpipe-tui data head`.")
+
+
+def needs_tables(step: StepSpec) -> bool:
+    return any(item.use is not None for item in step.inputs)
+
+
+def content_source(item: InputSpec) -> StepOutputSource | PathSource:
+    """Where the bytes of an input come from. Prereq: versions were looked up."""
+    assert isinstance(item.source, StepOutputSource | PathSource)
+    return item.source
