@@ -44,3 +44,7 @@ def make(request: dict[str, Any]) -> dict[str, Any]:
 
 def checked(request: dict[str, Any], definition: DatasetDefinition, found: tuple[Found, ...], place: str) -> list[str]:
     raise NotImplementedError
+
+
+if __name__ == "__main__":
+    main()

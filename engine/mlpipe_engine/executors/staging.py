@@ -35,6 +35,8 @@ class Lent:
     """Only these below `source`; None: all of it."""
     mode: str
     path_on_compute: str | None
+    format: str | None = None
+    """parquet or csv, where it is a table that was made for the step."""
     copy: Callable[[str], None]
     """Make a private, writable copy at the given path (mode "download")."""
 
@@ -153,6 +155,7 @@ def _write_step_file(step: StepSpec, layout: Layout, inputs: list[Lent], about: 
                 "path": layout.inputs[item.name],
                 "mode": item.mode,
                 "kind": "folder" if item.files is not None or os.path.isdir(item.source) else "file",
+                **({"format": item.format} if item.format is not None else {}),
             }
             for item in inputs
         },

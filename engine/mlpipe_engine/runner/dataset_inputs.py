@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 class DatasetInputs:
     """One per plan or run: the clock of time filters stands still in it."""
 
-    def __init__(self, root: str, places: Places, stats: StatCache, now: str) -> None:
-        self._root = root
+    def __init__(self, places: Places, stats: StatCache, now: str) -> None:
         self._places = places
         self._stats = stats
         self._now = now

@@ -1,12 +1,13 @@
 """The directory of a step laid out once more, beside all runs: same code, inputs, arguments and environment, to be tried by hand.
 
-Lies in .mlpipe/debug/<step>-<n>. Nothing is written into the store and no row is made; inputs are lent as they were, read-only.
+Lies in .mlpipe/debug/<step>-<n>. No row of a run is made, and of the store only a table that an input is read as may be new; inputs are lent as they were, read-only.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from mlpipe_engine.model.states import State
 from mlpipe_engine.runner.collect import Borrowed
 from mlpipe_engine.runner.parts import RunParts
 from mlpipe_engine.runner.record import utc_now
+from mlpipe_engine.runner.tables import Tables
 from mlpipe_engine.snapshots.source import SourceSnapshots
 from mlpipe_engine.store.journal import Journal
 from mlpipe_engine.store.recorder import Recorder
@@ -171,9 +173,12 @@ def lay_out(
         artifacts=artifacts, queries=queries, executor=ProcessExecutor(), leases=Leases(), recorder=recorder, signaled=lambda: None,
         cancel_requested=lambda: False, wake=lambda: None, bench=place,
         journal=Journal(state_dir), max_log_bytes=0, place=_identity_of(state_dir),
+        tables=Tables(root, state_dir, wanted.run, decisions, artifacts, recorder, lambda: None),
     )  # fmt: skip
     plan = StepPlan(step=step.name, decision=Execute((Cause(kind="debug", subject="laid out by hand"),)), code=code)
     try:
+        while not parts.inputs_ready(step):
+            time.sleep(0.02)
         layout, borrowed = parts.stage(wanted.run, step, plan, 1)
         task, _ = parts.task(wanted.run, step, layout, 1)
         task = replace(task, environment=tuple(item for item in task.environment if item[0] not in _OURS))
@@ -182,6 +187,7 @@ def lay_out(
         remove(place)
         raise
     finally:
+        parts.tables.close()
         recorder.close()
         remove(f"{place}.code")
     return Bench(task=task, step=step, notes=wanted.notes, about=wanted.about, borrowed=tuple(borrowed))

@@ -21,6 +21,7 @@ from mlpipe_engine.model.states import GOOD
 from mlpipe_engine.planning.graph import upstream
 from mlpipe_engine.runner.loop import Run
 from mlpipe_engine.runner.parts import RunParts
+from mlpipe_engine.runner.tables import Tables
 from mlpipe_engine.store import results, runs
 from mlpipe_engine.store.documents import pairs
 from mlpipe_engine.store.journal import Journal
@@ -93,6 +94,7 @@ def _parts(
         executor=ProcessExecutor(wake_fd), leases=leases, recorder=recorder, journal=_journal(site), max_log_bytes=site.config.store.max_log_bytes,
         place=_place(site.state_dir), signaled=lambda: signals.received,
         cancel_requested=lambda: queries.cancel_requested(run.id), wake=wake,
+        tables=Tables(site.root, site.state_dir, run, decisions, site.artifacts, recorder, wake),
     )  # fmt: skip
 
 

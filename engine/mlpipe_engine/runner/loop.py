@@ -204,7 +204,7 @@ class Run:
             return
         now = time.monotonic()
         for attempt in list(self._waiting):
-            if attempt.not_before > now:
+            if attempt.not_before > now or not self._parts.inputs_ready(attempt.step):
                 continue
             if attempt.lease is None:
                 attempt.lease = self._parts.leases.try_lease(attempt.step.resources.cpus, attempt.step.resources.memory_bytes)
@@ -426,6 +426,7 @@ class Run:
 
     def _close(self) -> None:
         self._parts.executor.close()
+        self._parts.tables.close()
         for attempt in (*self._waiting, *self._active.values(), *(pair[0] for pair in self._collecting.values())):
             self._release(attempt)
         if self._pool is not None:

@@ -26,6 +26,7 @@ from mlpipe_engine.ports import Executor
 from mlpipe_engine.runner import watching
 from mlpipe_engine.runner.collect import Borrowed
 from mlpipe_engine.runner.decisions import Decisions
+from mlpipe_engine.runner.tables import Tables, needs_tables
 from mlpipe_engine.runner.watching import Watch
 from mlpipe_engine.store import results
 from mlpipe_engine.store.journal import Journal
@@ -67,6 +68,7 @@ class RunParts:
     cancel_requested: Callable[[], bool]
     """Another process asked for it."""
     wake: Callable[[], None]
+    tables: Tables
 
     def require_project(self) -> None:
         """Raises FilesystemError when the project's state was deleted under the run: nothing may make half of it anew."""
@@ -123,14 +125,24 @@ class RunParts:
 
     def _inputs(self, step: StepSpec) -> tuple[list[staging.Lent], list[Borrowed]]:
         lent, borrowed = [], []
+        tables = self.tables.made(step).artifacts if needs_tables(step) else {}
         for item in step.inputs:
+            if item.name in tables:
+                digest = tables[item.name]
+                borrowed.append(self._borrowed(item.name, digest))
+                assert item.use is not None
+                lent.append(staging.Lent(
+                    name=item.name, source=self.artifacts.path(digest), files=None, mode=item.mode,
+                    path_on_compute=item.path_on_compute or f"{item.name}.{item.use.format}", format=item.use.format,
+                    copy=partial(self.artifacts.copy_out, digest),
+                ))  # fmt: skip
+                continue
             match item.source:
                 case StepOutputSource(producer, output):
                     digest = self.decisions.output(producer, output) or ""
                     source, files = self.artifacts.path(digest), None
                     copy: Callable[[str], None] = partial(self.artifacts.copy_out, digest)
-                    signature = self.artifacts.signature(digest)
-                    borrowed.append(Borrowed(name=item.name, digest=digest, signature=signature, changed_since=None))
+                    borrowed.append(self._borrowed(item.name, digest))
                 case PathSource():
                     found = self.decisions.resolver.path_input(item.source, step)
                     source, files = found.base, found.files
@@ -141,6 +153,13 @@ class RunParts:
                 name=item.name, source=source, files=files, mode=item.mode, path_on_compute=item.path_on_compute, copy=copy
             ))  # fmt: skip
         return lent, borrowed
+
+    def _borrowed(self, name: str, digest: str) -> Borrowed:
+        return Borrowed(name=name, digest=digest, signature=self.artifacts.signature(digest), changed_since=None)
+
+    def inputs_ready(self, step: StepSpec) -> bool:
+        """Whether the step can be staged now; if not, `wake` is called when it can."""
+        return not needs_tables(step) or self.tables.ready(step)
 
     def _path_changed(self, source: PathSource, step: StepSpec, digest: str) -> bool:
         from mlpipe_engine.errors import MlpipeError

@@ -22,7 +22,7 @@ from mlpipe_engine.errors import FilesystemError, InputError, MlpipeError
 from mlpipe_engine.model import wire
 from mlpipe_engine.model.datasets import Verdict
 from mlpipe_engine.model.records import ArtifactRecord, CheckRecord
-from mlpipe_engine.model.spec import InputSpec, PathSource, StepOutputSource, StepSpec
+from mlpipe_engine.model.spec import InputSpec, PathSource, StepSpec
 from mlpipe_engine.runner.record import utc_now
 from mlpipe_engine.store import results, rows
 
@@ -146,7 +146,7 @@ class Tables:
             found[job.input] = digest
             verdicts = [wire.load(Verdict, text) for text in answer["verdicts"]]
             checks += [CheckRecord(step.name, job.input, verdict.severity, verdict.holds, verdict.text) for verdict in verdicts]
-        if checks:
+        if checks and self._run.number:
             self._recorder.put(lambda db: rows.put_checks(db, self._run.number, checks))
         broken = [check for check in checks if not check.holds]
         failed = [f"input {check.input!r}: {check.text}" for check in broken if check.severity == "fail"]
@@ -213,9 +213,3 @@ def _answered(code: int, said: bytes, complaint: bytes) -> dict[str, Any]:
 
 def needs_tables(step: StepSpec) -> bool:
     return any(item.use is not None for item in step.inputs)
-
-
-def content_source(item: InputSpec) -> StepOutputSource | PathSource:
-    """Where the bytes of an input come from. Prereq: versions were looked up."""
-    assert isinstance(item.source, StepOutputSource | PathSource)
-    return item.source

@@ -105,7 +105,8 @@ class Bindings:
         if (len(modes) == 2 and "mount" not in modes) or len(places) > 1:
             raise self._repeated(port.name)
         mode = known.mode if port.mode == "mount" else port.mode
-        return replace(port, mode=mode, path_on_compute=next(iter(places), None))
+        use = known.use if port.use is not None and port.use.format == "parquet" else port.use
+        return replace(port, mode=mode, path_on_compute=next(iter(places), None), use=use)
 
     def _repeated(self, name: str) -> DefinitionValueError:
         return self.wrong(f"[{name}] is repeated. Input port names must be unique.", hint="Give one of them another name.")
@@ -239,4 +240,5 @@ def short(item: object) -> str:
 
 
 def _content(port: InputSpec | OutputInput) -> object:
-    return port.output if isinstance(port, OutputInput) else port.source
+    use = replace(port.use, format="parquet") if port.use is not None else None
+    return port.output if isinstance(port, OutputInput) else port.source, use

@@ -88,6 +88,11 @@ class AdlaStep(SqlStep):
 
     `@@name@@` of an input is a view, not a path; there is no EXTRACT and no OUTPUT: the result goes to the one output.
     `degree_of_parallelism` is the number of cores; `priority` and `runtime_version` are taken and not used.
+
+    >>> from mlpipe_engine import Dataset, PipelineData
+    >>> trips = Dataset.File.from_files("trips.csv").as_named_input("trips")
+    >>> AdlaStep("sum.sql", name="sum", inputs=[trips], outputs=[PipelineData("sums")], source_directory="sql").kind
+    'sql'
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from mlpipe_engine.config.project import size_bytes
 from mlpipe_engine.errors import DefinitionTypeError, DefinitionValueError
-from mlpipe_engine.model.spec import InputSpec, PathSource, Resources, StepKind, StepOutputSource, StepSpec
+from mlpipe_engine.model.spec import InputSpec, PathSource, Resources, StepKind, StepOutputSource, StepSpec, VersionSource
 from mlpipe_engine.sdk.bindings import Bindings, listed, short, shown
 from mlpipe_engine.sdk.environment import Environment, RunConfiguration
 from mlpipe_engine.sdk.keywords import caller, strict
@@ -114,7 +114,9 @@ class Step:
                     f"input {item.name!r} is an output of no step", hint="List it in the outputs of the step that makes it."
                 )
             source = StepOutputSource(producer.name, item.output.spec().name)
-            return InputSpec(name=item.name, source=source, mode=item.mode, path_on_compute=item.path_on_compute)
+            return InputSpec(name=item.name, source=source, mode=item.mode, path_on_compute=item.path_on_compute, use=item.use)
+        if isinstance(item.source, VersionSource):
+            return item
         assert isinstance(item.source, PathSource)
         return replace(item, source=PathSource(tuple(relative(path) for path in item.source.paths), item.source.validate))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from mlpipe_engine.errors import DefinitionTypeError, DefinitionValueError, ParameterError
-from mlpipe_engine.model.spec import InputMode, Json, OutputSpec, ParameterSpec, ParameterType, PipelineSpec, Registration
+from mlpipe_engine.model.spec import DatasetUse, InputMode, Json, OutputSpec, ParameterSpec, ParameterType, PipelineSpec, Registration, TableFormat
 from mlpipe_engine.planning import parameters
 from mlpipe_engine.sdk.datastore import LocalDatastore, reference
 from mlpipe_engine.sdk.keywords import caller, strict
@@ -59,12 +59,15 @@ class OutputInput:
     path_on_compute: str | None = None
     named: bool = True
     """False: the name was made up, and may be changed where another port has it."""
+    use: DatasetUse | None = None
+    """How it is read as a table; None: the step gets the files as they are."""
 
     def as_mount(self, path_on_compute: str | None = None) -> OutputInput:
         return replace(self, mode="mount", path_on_compute=path_on_compute)
 
-    def as_download(self, path_on_compute: str | None = None) -> OutputInput:
-        return replace(self, mode="download", path_on_compute=path_on_compute)
+    def as_download(self, path_on_compute: str | None = None, format: str | None = None) -> OutputInput:
+        """A private copy. `format`: "parquet" or "csv", of what is read as a table."""
+        return replace(self, mode="download", path_on_compute=path_on_compute, use=in_format(self.use, format, self.name))
 
     def as_direct(self) -> OutputInput:
         return replace(self, mode="direct", path_on_compute=None)
@@ -74,6 +77,19 @@ class OutputInput:
 
     def __str__(self) -> str:
         return reference(self.name)
+
+
+def in_format(use: DatasetUse | None, format: object, name: str) -> DatasetUse | None:
+    """The same table, handed over in this format. Raises DefinitionValueError."""
+    if format is None:
+        return use
+    if use is None:
+        raise DefinitionValueError(
+            f"format={format!r}: {name!r} is read as files", where=caller(), field="format", expected="a tabular dataset"
+        )
+    if format not in ("parquet", "csv"):
+        raise DefinitionValueError(f"format={format!r}", where=caller(), field="format", expected="'parquet' or 'csv'")
+    return replace(use, format=cast(TableFormat, format))
 
 
 @strict
