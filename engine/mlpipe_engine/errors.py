@@ -5,7 +5,7 @@ MlpipeError
 +- DefinitionError                                                                 exit 3
 |  +- PipelineLoadError, CycleError, UnknownInputError, DuplicateNameError, OutputConflictError, ParameterError
 |  +- DefinitionValueError (ScriptNotFoundError), DefinitionTypeError: ValueError and TypeError too, as in the Azure SDK
-+- InputError (InputMissingError, DatasetNotFoundError, RunNotFoundError), EnvironmentProblem,
++- InputError (InputMissingError, DatasetNotFoundError, DatastoreError, RunNotFoundError), EnvironmentProblem,
 |  ExecutorUnavailableError, StagingError, FilesystemError, LockTimeoutError       exit 4
 +- ExecutionError (StepFailedError, RunFailedError)                                exit 1
 +- StoreError (StoreDamagedError, StoreTooNewError, ArtifactCorruptedError)        exit 5
@@ -194,6 +194,18 @@ class InputMissingError(InputError):
 
 class DatasetNotFoundError(InputError):
     """No dataset of that name or version."""
+
+
+class DatastoreError(InputError):
+    """A datastore refused: unknown name, wrong credentials, nothing there, not made for that."""
+
+
+class DatastoreUnreachableError(DatastoreError):
+    """The network or the other side failed; the same request may go through later."""
+
+
+class ObjectChangedError(DatastoreError):
+    """Something in a datastore became another while it was read."""
 
 
 class RunNotFoundError(InputError):

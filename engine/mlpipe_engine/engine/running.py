@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import mlpipe_engine
+from mlpipe_engine.engine.datastores import Storing
 from mlpipe_engine.engine.reading import Sink, nowhere
-from mlpipe_engine.engine.upkeep import Keeping
 from mlpipe_engine.errors import (
     ExecutorUnavailableError,
     InputError,
@@ -36,7 +36,7 @@ def _unseen(run: RunRecord) -> None:
     return
 
 
-class Running(Keeping):
+class Running(Storing):
     """Everything that can be wrong with a run is raised before it starts."""
 
     def plan(self, spec: PipelineSpec, options: SubmitOptions) -> Plan:
@@ -78,7 +78,7 @@ class Running(Keeping):
         values = dict(parameters.effective(spec, dict(options.parameters)))
         stats = self._stats()
         snapshots = self._snapshots(stats)
-        resolver = Resolver(self.root, self.config, snapshots, stats, self._cached)
+        resolver = Resolver(self.root, self.config, snapshots, stats, self._cached, self.data_sources(stats))
         database = self._database()
         queries = results.ResultQueries(database) if database else None
         return Decisions(

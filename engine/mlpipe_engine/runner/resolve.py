@@ -20,7 +20,8 @@ from mlpipe_engine.planning.planner import Surroundings
 if TYPE_CHECKING:
     from mlpipe_engine.config.project import ComputeConfig, ProjectConfig
     from mlpipe_engine.data.local import PathInput
-    from mlpipe_engine.data.places import Elsewhere, Places
+    from mlpipe_engine.data.places import Places
+    from mlpipe_engine.data.places import Surroundings as DataSurroundings
     from mlpipe_engine.executors.choosing import Wanted
     from mlpipe_engine.executors.environments import Recipe
     from mlpipe_engine.executors.interpreters import EnvironmentDescription, Interpreter
@@ -39,8 +40,9 @@ class Resolver:
         snapshots: SourceSnapshots,
         stats: StatCache,
         cached: Callable[[str], str | None],
-        elsewhere: Elsewhere | None = None,
+        datastores: DataSurroundings | None = None,
     ) -> None:
+        """`datastores` may be left out where no input is looked at."""
         self.root = root
         self._config = config
         self._snapshots = snapshots
@@ -55,7 +57,7 @@ class Resolver:
         self.say: Callable[[str], None] | None = None
         """Where the building of environments is told; None: nothing is built, and steps that need it are undecided."""
         self._commands: dict[tuple[str, str], tuple[ManifestEntry, ...]] = {}
-        self._elsewhere = elsewhere
+        self._datastores = datastores
         self.to_cache: dict[str, str] = {}
         """What the store should keep for the next time."""
 
@@ -89,7 +91,8 @@ class Resolver:
     def places(self) -> Places:
         from mlpipe_engine.data.places import Places
 
-        return Places(self.root, self.stats, self._elsewhere)
+        assert self._datastores is not None
+        return Places(self.root, self.stats, self._datastores)
 
     def path_input(self, source: PathSource, step: StepSpec) -> PathInput:
         """Content of a path or glob. Raises InputMissingError naming the step, SnapshotError."""

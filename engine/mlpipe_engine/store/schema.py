@@ -171,6 +171,36 @@ def m002_undeclared(db: Database) -> None:
 
 
 @migrations()
+def m008_datasets(db: Database) -> None:
+    """Registered datasets: versions, the files each was registered with, and statistics by what they describe."""
+    db.execute("CREATE TABLE dataset_names (name TEXT PRIMARY KEY, highest INTEGER NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute(
+        """CREATE TABLE dataset_versions (
+            name TEXT NOT NULL, version INTEGER NOT NULL, definition TEXT NOT NULL, content TEXT NOT NULL, file_count INTEGER NOT NULL,
+            size_bytes INTEGER NOT NULL, columns TEXT NOT NULL, expectations TEXT NOT NULL, created_at TEXT NOT NULL,
+            description TEXT NOT NULL, tags TEXT NOT NULL, PRIMARY KEY (name, version)) STRICT, WITHOUT ROWID"""
+    )
+    db.execute("CREATE TABLE dataset_manifests (content TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute("CREATE TABLE dataset_profiles (key TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID")
+
+
+@migrations()
+def m007_datastores(db: Database) -> None:
+    """Datastores that scripts registered (names of their credentials, never the credentials), and what was delivered to datastores."""
+    db.execute(
+        """CREATE TABLE datastores (
+            name TEXT PRIMARY KEY, url TEXT NOT NULL, settings TEXT NOT NULL, created_at TEXT NOT NULL) STRICT, WITHOUT ROWID"""
+    )
+    db.execute(
+        """CREATE TABLE deliveries (
+            id INTEGER PRIMARY KEY, run INTEGER NOT NULL, step TEXT NOT NULL, output TEXT NOT NULL, artifact TEXT NOT NULL,
+            address TEXT NOT NULL, files TEXT NOT NULL, file_count INTEGER NOT NULL, size_bytes INTEGER NOT NULL,
+            delivered_at TEXT NOT NULL) STRICT"""
+    )
+    db.execute("CREATE INDEX deliveries_by_address ON deliveries (address, id)")
+    db.execute("CREATE INDEX deliveries_by_run ON deliveries (run, step)")
+
+
 def m009_rows(db: Database) -> None:
     """Rows by content; tables that were made of datasets for steps; what was expected of an input and what was found."""
     db.execute("CREATE TABLE row_counts (digest TEXT PRIMARY KEY, rows INTEGER NOT NULL) STRICT, WITHOUT ROWID")
