@@ -10,11 +10,14 @@ import json
 import os
 import signal
 import sys
+from datetime import datetime
 from typing import Any
 
 from mlpipe_engine.errors import MlpipeError
 from mlpipe_engine.model import wire
-from mlpipe_engine.model.datasets import DatasetDefinition, DelimitedReader, Found, ParquetReader
+from mlpipe_engine.model.datasets import DatasetDefinition, Found, ParquetReader
+
+_PARQUET = DatasetDefinition(kind="tabular", paths=("table",), reader=ParquetReader())
 
 
 def main() -> None:
@@ -29,21 +32,23 @@ def main() -> None:
 
 def make(request: dict[str, Any]) -> dict[str, Any]:
     """Raises InputError that names the file and the line, FilesystemError."""
-    from mlpipe_engine.data.tabular import Table
+    from mlpipe_engine.data import expect
+    from mlpipe_engine.data.tabular import Table, now_utc
 
     definition = wire.load(DatasetDefinition, request["definition"])
     found = wire.load(tuple, request["found"])
-    place, count = request["place"], -1
+    place, target, count = request["place"], os.path.join(request["place"], "table"), -1
+    known = request["known"] if request["format"] == "parquet" else None
     if request["known"] is None:
         with Table.open(definition, found, scratch=place) as table:
-            target = os.path.join(place, "table")
             count = table.write_csv(target) if request["format"] == "csv" else table.write_parquet(target)
-    verdicts = checked(request, definition, found, place) if request["expectations"] else []
-    return {"rows": count, "verdicts": verdicts}
-
-
-def checked(request: dict[str, Any], definition: DatasetDefinition, found: tuple[Found, ...], place: str) -> list[str]:
-    raise NotImplementedError
+            known = target if request["format"] == "parquet" else None
+    if not request["expectations"]:
+        return {"rows": count, "verdicts": []}
+    made = (definition, found) if known is None else (_PARQUET, (Found("table", "table", os.path.getsize(known), "", known),))
+    with Table.open(*made, scratch=place) as table:  # what was made is quicker to read than what it was made of
+        verdicts = expect.check(wire.load(tuple, request["expectations"]), table, found, datetime.fromisoformat(now_utc()))
+    return {"rows": count, "verdicts": [wire.dump(verdict) for verdict in verdicts]}
 
 
 if __name__ == "__main__":

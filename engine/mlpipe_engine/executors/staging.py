@@ -33,6 +33,8 @@ class Lent:
     """Absolute path of what is lent."""
     files: tuple[str, ...] | None
     """Only these below `source`; None: all of it."""
+    links: tuple[tuple[str, str], ...] = ()
+    """(path within the input, file) of what was chosen one by one, beside `files`."""
     mode: str
     path_on_compute: str | None
     format: str | None = None
@@ -117,6 +119,10 @@ def _lend(item: Lent, step_dir: str) -> str:
             target = os.path.join(place, file)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.symlink(os.path.join(item.source, file), target)
+        for inside, file in item.links:
+            target = os.path.join(place, inside)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.symlink(file, target)
     return place
 
 

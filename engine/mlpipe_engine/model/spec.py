@@ -127,6 +127,20 @@ class DatasetUse:
     """How a table is handed over, as one file."""
     expectations: tuple[Expectation, ...] = ()
     register: Registration | None = None
+    version: str = ""
+    """Which version a name was found to mean, for people: `flights v3`."""
+    pinned: str = ""
+    """Content of that version: anything else is an error, never a silent change."""
+    pinned_operations: int = 0
+    """How many of the operations are the version's own; those that follow were added by the pipeline."""
+
+    @property
+    def is_table(self) -> bool:
+        return self.definition is None or self.definition.kind == "tabular"
+
+    @property
+    def chooses_files(self) -> bool:
+        return self.definition is not None and self.definition.kind == "file" and bool(self.definition.operations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from mlpipe_engine.model.datasets import (
     SampleRows,
     SplitRows,
     consumed_digest,
+    manifest_digest,
 )
 from mlpipe_engine.model.encoding import Value, fingerprint
 from mlpipe_engine.model.spec import DatasetUse, InputSpec, PathSource, StepSpec
@@ -47,22 +48,40 @@ class DatasetInputs:
         Names of files count only where columns or choices of rows are made of them: moving data changes nothing.
         """
         definition, use = self.definition(item), _use_of(item)
+        if definition.kind == "file":
+            return ()
         names = None
         if any(definition.path_options) or any(isinstance(made, SampleRows | SplitRows) for made in definition.operations):
             names = consumed_digest(definition, self.found(item, step, content, artifacts))
         return use.format, definition.recipe, names
 
+    def chosen_content(self, item: InputSpec, step: StepSpec) -> str:
+        """Of a file dataset that leaves files out: what lies in the others does not count."""
+        assert isinstance(item.source, PathSource), "only files outside the store are chosen among"
+        return manifest_digest(self.found(item, step, "", None))
+
     def key(self, item: InputSpec, step: StepSpec, content: str, artifacts: ArtifactStore) -> str:
         """Names the table that is made of it: equal keys, equal rows in equal form."""
         return fingerprint("made", [content, *self.identity(item, step, content, artifacts)])
 
-    def found(self, item: InputSpec, step: StepSpec, content: str, artifacts: ArtifactStore) -> tuple[Found, ...]:
+    def found(self, item: InputSpec, step: StepSpec, content: str, artifacts: ArtifactStore | None) -> tuple[Found, ...]:
         """The files, one by one. `content`: of an output of another step, its digest. Raises InputError and its kinds."""
+        return self.registered_part(self.definition(item), self.all_found(item, step, content, artifacts))
+
+    def all_found(self, item: InputSpec, step: StepSpec, content: str, artifacts: ArtifactStore | None) -> tuple[Found, ...]:
+        """Of a file dataset also the files its operations leave out."""
         if isinstance(item.source, PathSource):
             return self._places.find(
                 item.source.paths, validate=item.source.validate, need=f"step {step.name!r} needs", where=step.where
             )
+        assert artifacts is not None
         return self._in_artifact(item, content, artifacts)
+
+    def registered_part(self, definition: DatasetDefinition, found: tuple[Found, ...]) -> tuple[Found, ...]:
+        """What a version of this definition pins: all files of a table, those that are chosen of a file dataset."""
+        from mlpipe_engine.data.files import chosen
+
+        return chosen(definition, found) if definition.kind == "file" else found
 
     def _in_artifact(self, item: InputSpec, digest: str, artifacts: ArtifactStore) -> tuple[Found, ...]:
         tree, path = artifacts.tree(digest), artifacts.path(digest)

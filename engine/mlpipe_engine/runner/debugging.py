@@ -122,7 +122,7 @@ def recall(run: RunRecord, record: StepRecord, manifest: Manifest | None, decisi
             case StepOutputSource(producer, output):
                 decisions.note_outputs(producer, {output: digests[item.name]})
             case PathSource():
-                if decisions.resolver.path_input(item.source, step).tree.digest != digests[item.name]:
+                if decisions.content(item, step) != digests[item.name]:
                     notes.append(f"input {item.name} is no longer what it was; these are the files as they are now")
     code = decisions.snapshots.load(record.snapshot) if record.snapshot else None
     if code is None and step.source_directory is not None:

@@ -76,8 +76,11 @@ class Decisions:
         database: Database | None,
         results: ResultQueries | None,
         default_compute: str,
+        as_written: PipelineSpec | None = None,
     ) -> None:
         self.spec = spec
+        self.as_written = as_written or spec
+        """Before names of datasets were looked up in it."""
         self.options = options
         self.parameters = parameters
         self.resolver = resolver
@@ -184,6 +187,8 @@ class Decisions:
 
     def content(self, item: InputSpec, step: StepSpec) -> str:
         """Digest of the bytes of an input, before anything is made of them. Raises InputError, SnapshotError."""
+        if item.use is not None and item.use.chooses_files:
+            return self.datasets.chosen_content(item, step)
         match item.source:
             case StepOutputSource(producer, output):
                 return self._outputs[producer, output]
@@ -191,6 +196,12 @@ class Decisions:
                 return self.resolver.path_input(item.source, step).tree.digest
             case VersionSource():
                 raise AssertionError("versions are looked up before anything is decided")
+
+    def check_input(self, item: InputSpec, step: StepSpec) -> None:
+        """Raises InputError for an input that is there and still unfit: a registered version whose files are others now."""
+        from mlpipe_engine.runner.versions import check_pinned
+
+        check_pinned(item, step, self)
 
     @cached_property
     def datasets(self) -> DatasetInputs:

@@ -21,7 +21,7 @@ from mlpipe_engine.executors import staging, tools
 from mlpipe_engine.model.execution import StepTask
 from mlpipe_engine.model.plan import Result, StepPlan
 from mlpipe_engine.model.records import RunRecord
-from mlpipe_engine.model.spec import Json, PathSource, PipelineSpec, StepOutputSource, StepSpec, SubmitOptions
+from mlpipe_engine.model.spec import InputSpec, Json, PathSource, PipelineSpec, StepOutputSource, StepSpec, SubmitOptions
 from mlpipe_engine.ports import Executor
 from mlpipe_engine.runner import watching
 from mlpipe_engine.runner.collect import Borrowed
@@ -137,6 +137,11 @@ class RunParts:
                     copy=partial(self.artifacts.copy_out, digest),
                 ))  # fmt: skip
                 continue
+            if item.use is not None and item.use.chooses_files:
+                lent.append(self._chosen(item, step))
+                changed = partial(self._choice_changed, item, step, self.decisions.content(item, step))
+                borrowed.append(Borrowed(name=item.name, digest="", signature="", changed_since=changed))
+                continue
             match item.source:
                 case StepOutputSource(producer, output):
                     digest = self.decisions.output(producer, output) or ""
@@ -153,6 +158,25 @@ class RunParts:
                 name=item.name, source=source, files=files, mode=item.mode, path_on_compute=item.path_on_compute, copy=copy
             ))  # fmt: skip
         return lent, borrowed
+
+    def _chosen(self, item: InputSpec, step: StepSpec) -> staging.Lent:
+        """A folder of links to the files that were chosen."""
+        found = self.decisions.datasets.found(item, step, "", None)
+        links = tuple((file.path, file.local) for file in found)
+        return staging.Lent(
+            name=item.name, source=self.root, files=(), links=links, mode=item.mode, path_on_compute=item.path_on_compute,
+            copy=partial(_copy_files, links),
+        )  # fmt: skip
+
+    def _choice_changed(self, item: InputSpec, step: StepSpec, content: str) -> bool:
+        from mlpipe_engine.errors import MlpipeError
+
+        try:
+            assert isinstance(item.source, PathSource)
+            self.decisions.resolver.fresh_path_input(item.source, step)
+            return self.decisions.content(item, step) != content
+        except MlpipeError:
+            return True
 
     def _borrowed(self, name: str, digest: str) -> Borrowed:
         return Borrowed(name=name, digest=digest, signature=self.artifacts.signature(digest), changed_since=None)
@@ -250,6 +274,14 @@ def _copy_path(base: str, files: tuple[str, ...] | None, destination: str) -> No
         target = os.path.join(destination, file)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         shutil.copyfile(os.path.join(base, file), target)
+
+
+def _copy_files(links: tuple[tuple[str, str], ...], destination: str) -> None:
+    os.makedirs(destination)
+    for inside, local in links:
+        target = os.path.join(destination, inside)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copyfile(local, target)
 
 
 def _roots_hook(layout: staging.Layout) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import EnvironmentProblem, MlpipeError
 from mlpipe_engine.model.manifest import ManifestEntry
-from mlpipe_engine.model.spec import OWN_KINDS, EnvironmentSpec, PathSource, PipelineSpec, StepSpec, Text
+from mlpipe_engine.model.spec import OWN_KINDS, EnvironmentSpec, InputSpec, PathSource, PipelineSpec, StepSpec, Text
 from mlpipe_engine.model.trees import Tree
 from mlpipe_engine.planning.planner import Surroundings
 
@@ -249,7 +249,9 @@ class Resolver:
             hint="Write the program's name as the first word of the command.",
         )
 
-    def problems(self, spec: PipelineSpec, steps: frozenset[str], compute_of: Callable[[StepSpec], str]) -> list[MlpipeError]:
+    def problems(
+        self, spec: PipelineSpec, steps: frozenset[str], compute_of: Callable[[StepSpec], str], check: Callable[[InputSpec, StepSpec], None],
+    ) -> list[MlpipeError]:  # fmt: skip
         """Everything that would stop the run before it starts: missing inputs, code, programs."""
         from mlpipe_engine.runner import watching
 
@@ -267,6 +269,7 @@ class Resolver:
                 for item in step.inputs:
                     if isinstance(item.source, PathSource):
                         self.path_input(item.source, step)
+                        check(item, step)
             except MlpipeError as error:
                 if str(error) not in {str(known) for known in found}:
                     found.append(error)

@@ -79,12 +79,12 @@ class Tables:
 
     def ready(self, step: StepSpec) -> bool:
         """Whether what the step needs is made, or could not be. Starts making it when asked for the first time."""
-        if not any(item.use is not None for item in step.inputs) or step.name in self._done:
+        if not needs_tables(step) or step.name in self._done:
             return True
         future = self._under_way.get(step.name)
         if future is None:
             try:
-                jobs = [self._job(step, item) for item in step.inputs if item.use is not None]
+                jobs = [self._job(step, item) for item in step.inputs if _is_table(item)]
             except MlpipeError as error:
                 self._done[step.name] = Made({}, error=error)
                 return True
@@ -123,7 +123,6 @@ class Tables:
         document: dict[str, object] = {
             "definition": wire.dump(inputs.definition(item)), "format": item.use.format, "expectations": wire.dump(item.use.expectations),
             "found": wire.dump(inputs.found(item, step, content, self._artifacts)), "known": known and self._artifacts.path(known),
-            "path_columns": any(inputs.definition(item).path_options),
         }  # fmt: skip
         if not item.use.expectations:
             document["expectations"] = ""
@@ -150,8 +149,8 @@ class Tables:
             self._recorder.put(lambda db: rows.put_checks(db, self._run.number, checks))
         broken = [check for check in checks if not check.holds]
         failed = [f"input {check.input!r}: {check.text}" for check in broken if check.severity == "fail"]
-        error = InputError("; ".join(failed), hint="Repair the data, or change what is expected of it.") if failed else None
-        return Made(found, tuple(f"input {check.input!r}: {check.text}" for check in broken if check.severity != "fail"), error)
+        unfit = InputError("; ".join(failed), hint="Repair the data, or change what is expected of it.") if failed else None
+        return Made(found, tuple(f"input {check.input!r}: {check.text}" for check in broken if check.severity != "fail"), unfit)
 
     def _ask(self, job: _Job, place: str) -> dict[str, Any]:
         try:
@@ -212,4 +211,8 @@ def _answered(code: int, said: bytes, complaint: bytes) -> dict[str, Any]:
 
 
 def needs_tables(step: StepSpec) -> bool:
-    return any(item.use is not None for item in step.inputs)
+    return any(map(_is_table, step.inputs))
+
+
+def _is_table(item: InputSpec) -> bool:
+    return item.use is not None and item.use.is_table

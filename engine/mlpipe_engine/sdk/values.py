@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from mlpipe_engine.errors import DefinitionTypeError, DefinitionValueError, ParameterError
-from mlpipe_engine.model.spec import DatasetUse, InputMode, Json, OutputSpec, ParameterSpec, ParameterType, PipelineSpec, Registration, TableFormat
+from mlpipe_engine.model.spec import DatasetUse, InputMode, Json, OutputSpec, ParameterSpec, ParameterType, PipelineSpec, Registration
 from mlpipe_engine.planning import parameters
 from mlpipe_engine.sdk.datastore import LocalDatastore, reference
 from mlpipe_engine.sdk.keywords import caller, strict
@@ -89,7 +89,7 @@ def in_format(use: DatasetUse | None, format: object, name: str) -> DatasetUse |
         )
     if format not in ("parquet", "csv"):
         raise DefinitionValueError(f"format={format!r}", where=caller(), field="format", expected="'parquet' or 'csv'")
-    return replace(use, format=cast(TableFormat, format))
+    return replace(use, format=format)
 
 
 @strict

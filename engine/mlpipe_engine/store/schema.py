@@ -201,6 +201,7 @@ def m007_datastores(db: Database) -> None:
     db.execute("CREATE INDEX deliveries_by_run ON deliveries (run, step)")
 
 
+@migrations()
 def m009_rows(db: Database) -> None:
     """Rows by content; tables that were made of datasets for steps; what was expected of an input and what was found."""
     db.execute("CREATE TABLE row_counts (digest TEXT PRIMARY KEY, rows INTEGER NOT NULL) STRICT, WITHOUT ROWID")
@@ -211,3 +212,8 @@ def m009_rows(db: Database) -> None:
             input TEXT NOT NULL, severity TEXT NOT NULL, holds INTEGER NOT NULL, text TEXT NOT NULL) STRICT"""
     )
     db.execute("CREATE INDEX checks_by_run ON checks (run)")
+    for name, event in (("added", "INSERT"), ("changed", "UPDATE OF definition, content, expectations"), ("gone", "DELETE")):
+        db.execute(
+            f"CREATE TRIGGER uptodate_dataset_{name} AFTER {event} ON dataset_versions"
+            " BEGIN DELETE FROM uptodate; UPDATE uptodate_epoch SET n = n + 1; END"
+        )
