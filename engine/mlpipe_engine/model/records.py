@@ -144,3 +144,14 @@ class CheckRecord:
     """fail or warn."""
     holds: bool
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PortRows:
+    """How many rows an input or an output of a step has."""
+
+    step: str
+    name: str
+    kind: str
+    """input or output."""
+    rows: int

@@ -263,6 +263,8 @@ class Run:
         attempt.number += 1
         try:
             attempt.layout, attempt.borrowed = self._parts.stage(self.run, step, attempt.plan, attempt.number)
+            for warning in self._parts.warnings(step):
+                self._rows.note(step.name, warning)
             attempt.task, attempt.watch = self._parts.task(self.run, step, attempt.layout, attempt.number)
             attempt.started = time.monotonic()
             self._parts.executor.start(attempt.task)

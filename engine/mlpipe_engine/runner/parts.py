@@ -159,6 +159,10 @@ class RunParts:
             ))  # fmt: skip
         return lent, borrowed
 
+    def warnings(self, step: StepSpec) -> tuple[str, ...]:
+        """What was expected of its inputs with "warn" and does not hold. Prereq: it was staged."""
+        return self.tables.made(step).warnings if needs_tables(step) else ()
+
     def _chosen(self, item: InputSpec, step: StepSpec) -> staging.Lent:
         """A folder of links to the files that were chosen."""
         found = self.decisions.datasets.found(item, step, "", None)

@@ -17,7 +17,7 @@ from mlpipe_engine.model.records import RunRecord
 from mlpipe_engine.model.states import State
 from mlpipe_engine.runner.collect import Collected
 from mlpipe_engine.runner.follow import StepEvents
-from mlpipe_engine.store import journal, results, runs
+from mlpipe_engine.store import journal, results, rows, runs
 from mlpipe_engine.store.documents import ManifestTexts, pairs, unpairs, write_manifest
 from mlpipe_engine.store.journal import Journal
 from mlpipe_engine.store.recorder import Recorder
@@ -133,6 +133,7 @@ class StepRows:
         def statement(db: sqlite3.Connection) -> None:
             for record, signature in collected.artifacts:
                 results.upsert_artifact(db, record, signature, now)
+            rows.put_counts(db, collected.rows)
             number = results.insert_result(
                 db, run=self._run.number, step=step, pipeline=pipeline, fingerprint=manifest.fingerprint, base_key=base_key,
                 snapshot=snapshot, structure=structure, reads=collected.reads, outputs=collected.outputs, seconds=seconds, finished_at=now,

@@ -139,7 +139,9 @@ class Tables:
                 answer = self._ask(job, place)
                 digest = job.known or self._publish(job, place, step, int(answer["rows"]))
             except MlpipeError as error:
-                return Made(found, error=type(error)(f"input {job.input!r}: {error.what}", hint=error.hint, expected=error.expected))
+                return Made(
+                    found, error=type(error)(f"input {job.input!r}: {error.what}", hint=error.hint, expected=error.expected)
+                )
             finally:
                 shutil.rmtree(place, ignore_errors=True)
             found[job.input] = digest
@@ -207,7 +209,9 @@ def _answered(code: int, said: bytes, complaint: bytes) -> dict[str, Any]:
         raise InputError(error["what"], hint=error["hint"], expected=error["expected"])
     last = complaint.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"it ended with {code}"]
     killed = " (was it killed for want of memory?)" if code == -9 else ""
-    raise InputError(f"the program that reads tables ended{killed}: {last[0]}", hint="Look at the file with `mlpipe-tui data head`.")
+    raise InputError(
+        f"the program that reads tables ended{killed}: {last[0]}", hint="Look at the file with `mlpipe-tui data head`."
+    )
 
 
 def needs_tables(step: StepSpec) -> bool:

@@ -29,7 +29,8 @@ def looked_up(spec: PipelineSpec, database: Database | None) -> PipelineSpec:
     if not any(isinstance(item.source, VersionSource) for step in spec.steps for item in step.inputs):
         return spec
     return replace(
-        spec, steps=tuple(replace(step, inputs=tuple(_input(item, step, database) for item in step.inputs)) for step in spec.steps)
+        spec,
+        steps=tuple(replace(step, inputs=tuple(_input(item, step, database) for item in step.inputs)) for step in spec.steps),
     )
 
 
@@ -87,7 +88,9 @@ def register_inputs(decisions: Decisions, selection: frozenset[str], database: D
             if (use.register, definition.digest) in done:
                 continue
             done.add((use.register, definition.digest))
-            found = decisions.datasets.registered_part(definition, decisions.datasets.all_found(item, step, "", decisions.artifacts))
+            found = decisions.datasets.registered_part(
+                definition, decisions.datasets.all_found(item, step, "", decisions.artifacts)
+            )
             newest = DatasetQueries(database).version(use.register.name, None) if database is not None else None
             if newest is None or not _is(newest, definition, manifest_digest(found), use):
                 register(use.register, replace(use, definition=definition))

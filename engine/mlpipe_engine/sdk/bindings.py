@@ -27,6 +27,7 @@ from mlpipe_engine.model.spec import (
 )
 from mlpipe_engine.sdk.dataset import DatasetConsumptionConfig, FileDataset, derived_name
 from mlpipe_engine.sdk.datastore import DATA_REFERENCE, DataPath
+from mlpipe_engine.sdk.output_datasets import PROMOTED, PipelineOutputFileDataset, PipelineOutputTabularDataset
 from mlpipe_engine.sdk.values import Output, OutputFileDatasetConfig, OutputInput, PipelineParameter
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 _REFERENCE = re.compile(re.escape(DATA_REFERENCE) + r"(\w+)|\$\{PipelineParameter:([^}]+)\}")
 """What str() of an input or output, and of a parameter, leaves in a text."""
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")
-_PORTS = (Output, OutputInput, DatasetConsumptionConfig, FileDataset, DataPath, PurePath)
+_PORTS = (*PROMOTED, Output, OutputInput, DatasetConsumptionConfig, FileDataset, DataPath, PurePath)
 
 
 class Bindings:
@@ -52,7 +53,7 @@ class Bindings:
         """What `$AZUREML_DATAREFERENCE_<label>` means in a text; None where two ports claim it."""
 
     def add_output(self, item: object) -> None:
-        output = item.output if isinstance(item, OutputInput) else item
+        output = item.output if isinstance(item, OutputInput | PipelineOutputFileDataset | PipelineOutputTabularDataset) else item
         if not isinstance(output, Output):
             raise self.wrong(f"{shown(item)} cannot be an output; expected PipelineData or OutputFileDatasetConfig")
         if output.producer is not None and output.producer is not self._step:
@@ -113,7 +114,7 @@ class Bindings:
 
     def _port(self, item: object) -> tuple[InputSpec | OutputInput, bool]:
         """The port an object stands for, and whether its author chose the name."""
-        if isinstance(item, Output):
+        if isinstance(item, (Output, *PROMOTED)):
             item = item.as_input()
         if isinstance(item, OutputInput):
             return item, item.named
@@ -184,8 +185,8 @@ class Bindings:
             if known.spec() != item.spec():
                 raise self.wrong(f"parameter {item.name!r} is defined twice, differently")
             return ParameterRef(item.name)
-        output = item.output if isinstance(item, OutputInput) else item
-        if isinstance(output, OutputFileDatasetConfig) and output is item and output.producer is None:
+        output = item.output if isinstance(item, (OutputInput, *PROMOTED)) else item
+        if isinstance(output, OutputFileDatasetConfig) and not isinstance(item, OutputInput) and output.producer is None:
             self.add_output(output)
         if isinstance(output, Output) and output in self.outputs:
             return OutputRef(output.spec().name)

@@ -24,7 +24,9 @@ class RowQueries:
         found: dict[str, int] = {}
         for at in range(0, len(wanted), 500):
             part = wanted[at : at + 500]
-            rows = self._db.query(f"SELECT digest, rows FROM row_counts WHERE digest IN ({','.join('?' * len(part))})", tuple(part))
+            rows = self._db.query(
+                f"SELECT digest, rows FROM row_counts WHERE digest IN ({','.join('?' * len(part))})", tuple(part)
+            )
             found |= {str(digest): int(str(count)) for digest, count in rows}
         return found
 
@@ -32,7 +34,8 @@ class RowQueries:
         """What was expected of the inputs of the steps that a run executed, in the order it was checked."""
         rows = self._db.query("SELECT step, input, severity, holds, text FROM checks WHERE run = ? ORDER BY id", (run,))
         return tuple(
-            CheckRecord(step=str(row[0]), input=str(row[1]), severity=str(row[2]), holds=bool(row[3]), text=str(row[4])) for row in rows
+            CheckRecord(step=str(row[0]), input=str(row[1]), severity=str(row[2]), holds=bool(row[3]), text=str(row[4]))
+            for row in rows
         )
 
 
