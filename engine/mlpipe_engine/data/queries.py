@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _SQLITE = b"SQLite format 3\0"
+_PARQUET = b"PAR1"
 _BATCH = 50_000
 
 
 def rows(reader: SqlReader, found: Found, scratch: str, connection: DuckDBPyConnection) -> str:
     """A SELECT over what the query gives. Raises InputError."""
-    if is_sqlite(found.local):
+    if _starts_with(found.local, _PARQUET):  # what a server said, kept as a file
+        sql = f"SELECT * FROM read_parquet({literal(found.local)})"
+    elif is_sqlite(found.local):
         sql = _from_sqlite(reader, found, scratch)
     else:
         sql = _from_duckdb(reader, found, connection)
@@ -37,9 +40,13 @@ def rows(reader: SqlReader, found: Found, scratch: str, connection: DuckDBPyConn
 
 
 def is_sqlite(path: str) -> bool:
+    return _starts_with(path, _SQLITE)
+
+
+def _starts_with(path: str, magic: bytes) -> bool:
     try:
         with open(path, "rb") as file:
-            return file.read(len(_SQLITE)) == _SQLITE
+            return file.read(len(magic)) == magic
     except OSError as error:
         raise FilesystemError.of(error, "read", path) from error
 

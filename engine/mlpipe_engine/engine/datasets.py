@@ -6,9 +6,10 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
-from mlpipe_engine.engine.project import Project
-from mlpipe_engine.errors import InputError, MlpipeError
+from mlpipe_engine.engine.datastores import Storing
+from mlpipe_engine.errors import FilesystemError, InputError, MlpipeError
 from mlpipe_engine.model.datasets import (
     ColumnSchema,
     DatasetDefinition,
@@ -19,32 +20,50 @@ from mlpipe_engine.model.datasets import (
     Found,
     Moved,
     Profile,
+    SqlReader,
     Verdict,
 )
 
 if TYPE_CHECKING:
     from mlpipe_engine.data.difference import Side
-    from mlpipe_engine.data.places import Places
     from mlpipe_engine.data.tabular import Page, Table
     from mlpipe_engine.hashing.stat_cache import StatCache
 
 
-class DatasetVerbs(Project):
+class DatasetVerbs(Storing):
     """What the `data` verbs of the command line, the SDK and the terminal app do with datasets."""
-
-    def places(self, stats: StatCache) -> Places:
-        from mlpipe_engine.data.places import Places
-
-        return Places(self.root, stats)
 
     def find(self, definition: DatasetDefinition) -> tuple[Found, ...]:
         """The files of a dataset, hashed; of a file dataset those its operations choose. Raises InputError and its kinds."""
         from mlpipe_engine.data.files import chosen
+        from mlpipe_engine.data.places import Places
 
+        if isinstance(definition.reader, SqlReader) and (answered := self._answer(definition, definition.reader)):
+            return answered
         stats = self._stats()
-        found = self.places(stats).find(definition.paths, validate=definition.validate)
+        found = Places(self.root, stats, self.data_sources(stats)).find(definition.paths, validate=definition.validate)
         self._remember(stats)
         return chosen(definition, found) if definition.kind == "file" else found
+
+    def _answer(self, definition: DatasetDefinition, reader: SqlReader) -> tuple[Found, ...]:
+        """What a SQL datastore says to a query, as a file; () where the address names a file. Asked anew every time."""
+        from mlpipe_engine.data.addresses import parse_address
+        from mlpipe_engine.hashing.files import hash_file
+
+        address = parse_address(definition.paths[0])
+        if address.is_local or address.is_url or self.datastore(address.place).kind != "sql":
+            return ()
+        folder = os.path.join(self.state_dir, "cache", "queries")
+        target = os.path.join(folder, f"{definition.digest.removeprefix('k1:')[:32]}.parquet")
+        part = f"{target}.{uuid4().hex}.part"
+        try:
+            os.makedirs(folder, exist_ok=True)
+            self.read_sql(address.place, reader.query, part, (), reader.timeout_seconds)
+            os.replace(part, target)
+        except OSError as error:
+            raise FilesystemError.of(error, "keep the answer to a query in", folder) from error
+        size = os.path.getsize(target)
+        return (Found("answer.parquet", definition.paths[0], size, hash_file(target, size), target),)
 
     def _remember(self, stats: StatCache) -> None:
         """Digests that were computed, for the next time; where nothing can be written they are computed again."""
