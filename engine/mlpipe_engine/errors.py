@@ -4,7 +4,7 @@ MlpipeError
 +- UsageError, ConfigError, PublishError                                           exit 2
 +- DefinitionError                                                                 exit 3
 |  +- PipelineLoadError, CycleError, UnknownInputError, DuplicateNameError, OutputConflictError, ParameterError
-|  +- DefinitionValueError (ScriptNotFoundError), DefinitionTypeError: ValueError and TypeError too, as in the Azure SDK
+|  +- DefinitionValueError (ScriptNotFoundError, DatasetTimestampMissingError), DefinitionTypeError: ValueError and TypeError too, as in the Azure SDK
 +- InputError (InputMissingError, DatasetNotFoundError, DatastoreError, RunNotFoundError), EnvironmentProblem,
 |  ExecutorUnavailableError, StagingError, FilesystemError, LockTimeoutError       exit 4
 +- ExecutionError (StepFailedError, RunFailedError)                                exit 1
@@ -154,6 +154,10 @@ class CycleError(DefinitionError):
 
 class DefinitionValueError(DefinitionError, ValueError):
     """A value that means nothing where it stands; scripts of the Azure SDK expect a ValueError."""
+
+
+class DatasetTimestampMissingError(DefinitionValueError):
+    """A time filter on a dataset without a timestamp column."""
 
 
 class DefinitionTypeError(DefinitionError, TypeError):

@@ -32,6 +32,12 @@ class PartitionFormat:
         """Raises ValueError that says what is wrong with the format."""
         return _parsed(text)
 
+    @property
+    def seconds(self) -> float:
+        """How much time one value of the date column stands for, at most."""
+        spans = {"yyyy": 366 * 86400, "MM": 31 * 86400, "dd": 86400, "HH": 3600, "mm": 60, "ss": 1}
+        return float(min(spans[part] for part in spans if part in self.pattern.groupindex))
+
     def values(self, address: str) -> tuple[str | datetime | None, ...]:
         """One value a column; all None where the address does not match, or where its date is no date."""
         found = self.pattern.search(address)

@@ -17,9 +17,11 @@ from mlpipe_engine.sdk.keywords import strict
 if TYPE_CHECKING:
     from mlpipe_engine.config.project import ComputeConfig
     from mlpipe_engine.engine import Engine
+    from mlpipe_engine.sdk.dataset import FileDataset
     from mlpipe_engine.sdk.datastore import LocalDatastore
     from mlpipe_engine.sdk.experiment import Experiment
     from mlpipe_engine.sdk.runs import PipelineRun
+    from mlpipe_engine.sdk.tabular import TabularDataset
 
 V = TypeVar("V")
 
@@ -148,6 +150,15 @@ class Workspace:
         from mlpipe_engine.sdk.datastore import LocalDatastore
 
         return LocalDatastore(self, "workspaceblobstore")
+
+    @property
+    def datasets(self) -> Mapping[str, FileDataset | TabularDataset]:
+        """Registered datasets by name, the newest version of each."""
+        from mlpipe_engine.sdk.dataset import of_record
+
+        return View(
+            lambda: [record.name for record in self.engine.datasets()], lambda name: of_record(self, self.engine.dataset(name))
+        )
 
     @property
     def experiments(self) -> Mapping[str, Experiment]:
