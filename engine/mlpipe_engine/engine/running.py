@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import mlpipe_engine
 from mlpipe_engine.engine.datasets import DatasetVerbs
-from mlpipe_engine.engine.datastores import Storing
 from mlpipe_engine.engine.reading import Sink, nowhere
 from mlpipe_engine.errors import (
     ExecutorUnavailableError,
@@ -39,7 +38,7 @@ def _unseen(run: RunRecord) -> None:
     return
 
 
-class Running(Storing, DatasetVerbs):
+class Running(DatasetVerbs):
     """Everything that can be wrong with a run is raised before it starts."""
 
     def plan(self, spec: PipelineSpec, options: SubmitOptions) -> Plan:

@@ -28,6 +28,7 @@ from mlpipe_engine.model.spec import (
 from mlpipe_engine.sdk.dataset import DatasetConsumptionConfig, FileDataset, derived_name
 from mlpipe_engine.sdk.datastore import DATA_REFERENCE, DataPath
 from mlpipe_engine.sdk.output_datasets import PROMOTED, PipelineOutputFileDataset, PipelineOutputTabularDataset
+from mlpipe_engine.sdk.tabular import TabularDataset
 from mlpipe_engine.sdk.values import Output, OutputFileDatasetConfig, OutputInput, PipelineParameter
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 _REFERENCE = re.compile(re.escape(DATA_REFERENCE) + r"(\w+)|\$\{PipelineParameter:([^}]+)\}")
 """What str() of an input or output, and of a parameter, leaves in a text."""
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")
-_PORTS = (*PROMOTED, Output, OutputInput, DatasetConsumptionConfig, FileDataset, DataPath, PurePath)
+_PORTS = (*PROMOTED, Output, OutputInput, DatasetConsumptionConfig, FileDataset, TabularDataset, DataPath, PurePath)
 
 
 class Bindings:
@@ -103,9 +104,10 @@ class Bindings:
     def _merged(self, known: InputSpec | OutputInput, port: InputSpec | OutputInput) -> InputSpec | OutputInput:
         modes: set[InputMode] = {known.mode, port.mode}
         places = {known.path_on_compute, port.path_on_compute} - {None}
-        if (len(modes) == 2 and "mount" not in modes) or len(places) > 1:
+        unchosen: InputMode = "direct" if port.use is not None and port.use.is_table else "mount"
+        if (len(modes) == 2 and unchosen not in modes) or len(places) > 1:
             raise self._repeated(port.name)
-        mode = known.mode if port.mode == "mount" else port.mode
+        mode = known.mode if port.mode == unchosen else port.mode
         use = known.use if port.use is not None and port.use.format == "parquet" else port.use
         return replace(port, mode=mode, path_on_compute=next(iter(places), None), use=use)
 
@@ -119,13 +121,15 @@ class Bindings:
         if isinstance(item, OutputInput):
             return item, item.named
         if isinstance(item, DatasetConsumptionConfig):
-            port = InputSpec(name=item.name, source=item.dataset.source, mode=item.mode, path_on_compute=item.path_on_compute)
+            port = InputSpec(
+                name=item.name, source=item.source, mode=item.mode, path_on_compute=item.path_on_compute, use=item.use
+            )  # fmt: skip
             return port, item.named
         if isinstance(item, DataPath):
             return self._port(item.as_mount())
         if isinstance(item, PurePath):
             return InputSpec(name=derived_name(str(item)), source=PathSource((str(item),))), False
-        if isinstance(item, FileDataset):
+        if isinstance(item, FileDataset | TabularDataset):
             raise self.wrong("a dataset needs a name as input: use dataset.as_named_input('name')")
         raise self.wrong(f"{shown(item)} cannot be an input; expected a named dataset, PipelineData or a pathlib.Path")
 
