@@ -274,8 +274,13 @@ p = Pipeline(ws, [w], name="p")
     world.write("src/w.py", WRITE.replace("3,c", "4,d"))
     assert world.run().states == {"w": "succeeded"}
     assert done.engine.dataset("made").version == 2
-    kept = world.cli("gc", "--to", "1KB", "--dry-run")
-    assert "registered as dataset made version 1" in world.cli("gc", "--to", "1KB", "--dry-run", "--json").stdout or kept.returncode == 0
+    from mlpipe_engine.store.database import Database
+    from mlpipe_engine.store.roots import find_roots
+
+    database = Database.open(str(world.root / ".mlpipe"), create=False)
+    assert database is not None
+    kept = [why for why in find_roots(database, frozenset()).reasons.values() if why.startswith("registered as dataset made version")]
+    assert len(kept) == 2
     define(world, "Dataset.get_by_name(ws, 'made', 1).as_named_input('a')")
     assert found(world.run()) == {"a": ["a.parquet", [[1, "a"], [2, "b"], [3, "c"]]]}
 
@@ -333,3 +338,17 @@ def test_debug_lays_out_the_table_too(world: World) -> None:
     world.run()
     tried = world.cli("debug", "s", "--", "/bin/sh", "-c", "ls -l ../in")
     assert "a.parquet" in tried.stdout + tried.stderr, tried.stdout + tried.stderr
+
+
+def test_what_is_expected_of_files_is_checked_too(world: World) -> None:
+    world.write("f/a.txt", "a")
+    world.write("src/s.py", "import os\nopen(os.environ['out'], 'w').close()\n")
+    world.define("""
+f = Dataset.File.from_files("f/*.txt").with_expectations(min_rows=2)
+s = PythonScriptStep("s.py", name="s", source_directory="src", inputs=[f.as_named_input("f")], outputs=[PipelineData("out")])
+p = Pipeline(ws, [s], name="p")
+""")
+    done = world.run()
+    assert done.states == {"s": "failed"} and "input 'f': at least 2 rows: found 1" in done.step("s").error
+    world.write("f/b.txt", "b")
+    assert world.run().states == {"s": "succeeded"}

@@ -15,7 +15,7 @@ from typing import Any
 
 from mlpipe_engine.errors import MlpipeError
 from mlpipe_engine.model import wire
-from mlpipe_engine.model.datasets import DatasetDefinition, Found, ParquetReader
+from mlpipe_engine.model.datasets import DatasetDefinition, Found, ParquetReader, Verdict
 
 _PARQUET = DatasetDefinition(kind="tabular", paths=("table",), reader=ParquetReader())
 
@@ -37,6 +37,9 @@ def make(request: dict[str, Any]) -> dict[str, Any]:
 
     definition = wire.load(DatasetDefinition, request["definition"])
     found = wire.load(tuple, request["found"])
+    now = datetime.fromisoformat(now_utc())
+    if definition.kind == "file":
+        return {"rows": -1, "verdicts": _texts(expect.check(wire.load(tuple, request["expectations"]), None, found, now))}
     place, target, count = request["place"], os.path.join(request["place"], "table"), -1
     known = request["known"] if request["format"] == "parquet" else None
     if request["known"] is None:
@@ -47,8 +50,11 @@ def make(request: dict[str, Any]) -> dict[str, Any]:
         return {"rows": count, "verdicts": []}
     made = (definition, found) if known is None else (_PARQUET, (Found("table", "table", os.path.getsize(known), "", known),))
     with Table.open(*made, scratch=place) as table:  # what was made is quicker to read than what it was made of
-        verdicts = expect.check(wire.load(tuple, request["expectations"]), table, found, datetime.fromisoformat(now_utc()))
-    return {"rows": count, "verdicts": [wire.dump(verdict) for verdict in verdicts]}
+        return {"rows": count, "verdicts": _texts(expect.check(wire.load(tuple, request["expectations"]), table, found, now))}
+
+
+def _texts(verdicts: tuple[Verdict, ...]) -> list[str]:
+    return [wire.dump(verdict) for verdict in verdicts]
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ class Made:
 class _Job:
     input: str
     key: str
+    """"" for files: nothing is made of them, they are only checked."""
     known: str | None
     """The artifact, where the table was made earlier."""
     source: PathSource | None
@@ -84,12 +85,12 @@ class Tables:
         future = self._under_way.get(step.name)
         if future is None:
             try:
-                jobs = [self._job(step, item) for item in step.inputs if _is_table(item)]
+                jobs = [self._job(step, item) for item in step.inputs if _concerns(item)]
             except MlpipeError as error:
                 self._done[step.name] = Made({}, error=error)
                 return True
             if all(job.known and not job.document["expectations"] for job in jobs):
-                self._done[step.name] = Made({job.input: job.known or "" for job in jobs})
+                self._done[step.name] = Made({job.input: job.known for job in jobs if job.known})
                 return True
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tables")
@@ -118,8 +119,8 @@ class Tables:
         decisions, inputs = self._decisions, self._decisions.datasets
         assert item.use is not None
         content = decisions.content(item, step)
-        key = inputs.key(item, step, content, self._artifacts)
-        known = decisions.table(key)
+        key = inputs.key(item, step, content, self._artifacts) if item.use.is_table else ""
+        known = decisions.table(key) if key else None
         document: dict[str, object] = {
             "definition": wire.dump(inputs.definition(item)), "format": item.use.format, "expectations": wire.dump(item.use.expectations),
             "found": wire.dump(inputs.found(item, step, content, self._artifacts)), "known": known and self._artifacts.path(known),
@@ -137,14 +138,14 @@ class Tables:
             place = os.path.join(self._folder, uuid4().hex)
             try:
                 answer = self._ask(job, place)
-                digest = job.known or self._publish(job, place, step, int(answer["rows"]))
+                if job.key:
+                    found[job.input] = job.known or self._publish(job, place, step, int(answer["rows"]))
             except MlpipeError as error:
                 return Made(
                     found, error=type(error)(f"input {job.input!r}: {error.what}", hint=error.hint, expected=error.expected)
                 )
             finally:
                 shutil.rmtree(place, ignore_errors=True)
-            found[job.input] = digest
             verdicts = [wire.load(Verdict, text) for text in answer["verdicts"]]
             checks += [CheckRecord(step.name, job.input, verdict.severity, verdict.holds, verdict.text) for verdict in verdicts]
         if checks and self._run.number:
@@ -215,8 +216,9 @@ def _answered(code: int, said: bytes, complaint: bytes) -> dict[str, Any]:
 
 
 def needs_tables(step: StepSpec) -> bool:
-    return any(map(_is_table, step.inputs))
+    """Whether something has to be made, or checked, before it can start."""
+    return any(map(_concerns, step.inputs))
 
 
-def _is_table(item: InputSpec) -> bool:
-    return item.use is not None and item.use.is_table
+def _concerns(item: InputSpec) -> bool:
+    return item.use is not None and (item.use.is_table or bool(item.use.expectations))
