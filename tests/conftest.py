@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY / "engine"), str(REPOSITORY), str(REPOSITORY / "tests")]
+sys.path[:0] = [str(REPOSITORY / "engine"), str(REPOSITORY), str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "data")]
 
 from worlds import World  # noqa: E402
 

@@ -435,7 +435,7 @@ def _inferred(
             f"lower({x}) IN ('true', 'false')",
             f"{moment} AND TRY_CAST({x} AS TIMESTAMP) IS NOT NULL",
         )
-        asked += [f"count({x})", *(f"bool_and({test}) FILTER ({x} IS NOT NULL)" for test in tests)]
+        asked += [f"count({x}) FILTER ({x} <> '')", *(f"bool_and({test}) FILTER ({x} <> '')" for test in tests)]
     rows = f"SELECT * FROM ({texts})" + (f" LIMIT {limit}" if limit is not None else "")
     answer = connection.execute(f"SELECT {', '.join(asked)} FROM ({rows})").fetchone()
     assert answer is not None
@@ -525,7 +525,7 @@ def _row_error(
         what = f"{_FOUND_COUNT[kind]} values, {width} columns were expected: {shown!r}"
         hint = "Correct the line, or say the separator of the file (separator=...)."
         if kind == "MISSING COLUMNS":
-            hint = "Correct the line, or use on_error='null' to make what is missing null."
+            hint = "Correct the line, or use on_error='null' (--misfits-null) to make what is missing null."
         return InputError(f"{place}: {what}", hint=hint)
     if kind == "UNQUOTED VALUE":
         return InputError(f"{place}: a quoted value does not end as it should: {shown!r}", hint="Double the quotes inside of it.")
@@ -578,7 +578,7 @@ def _broken_value(reader: DelimitedReader, scanned: Scan, connection: DuckDBPyCo
         f"{source.found.address}:{line}: column {name!r}: {clean(value, limit=60)!r} is no {_PEOPLE[kind.name]}"
         + (f" in the formats {', '.join(kind.formats)}" if kind.formats else ""),
         expected=f"{kind.name} ({'as set' if given else 'as inferred from the rows before'})",
-        hint="Correct the value, set the type of the column (set_column_types), or use on_error='null' to make such values null.",
+        hint="Correct the value, set the type of the column (set_column_types), or use on_error='null' (--misfits-null) to make such values null.",
     )
 
 

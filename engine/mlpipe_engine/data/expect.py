@@ -110,20 +110,20 @@ def _verdict(
     missing = [name for name in needed if name not in columns]
     if missing:
         have = f"there is no column {missing[0]!r}" if table is not None else "a file dataset has no columns"
-        return Verdict(expectation, False, f"{_wish(expectation)}: {have}")
+        return Verdict(expectation, False, f"{wish(expectation)}: {have}")
     if isinstance(expectation, ExpectColumns):
         return _columns_verdict(expectation, columns)
     if isinstance(expectation, ExpectRows):
         rows = int(str(answers["rows"])) if table is not None else len(found)
         low, high = expectation.minimum, expectation.maximum
         holds = (low is None or rows >= low) and (high is None or rows <= high)
-        return Verdict(expectation, holds, f"{_wish(expectation)}: found {rows:,}")
+        return Verdict(expectation, holds, f"{wish(expectation)}: found {rows:,}")
     if isinstance(expectation, ExpectMaxAge):
         return _age_verdict(expectation, found, now, answers)
     if isinstance(expectation, ExpectNulls):
         rows, filled = int(str(answers["rows"])), int(str(answers[f"filled {expectation.column}"]))
         share = (rows - filled) / rows if rows else 0.0
-        text = f"{_wish(expectation)}: found {_percent(share)} ({rows - filled:,} of {rows:,})"
+        text = f"{wish(expectation)}: found {_percent(share)} ({rows - filled:,} of {rows:,})"
         return Verdict(expectation, share <= expectation.maximum_share, text)
     if isinstance(expectation, ExpectUnique):
         assert table is not None
@@ -131,7 +131,7 @@ def _verdict(
     answer = answers[f"range {expectation.column} {expectation.minimum!r} {expectation.maximum!r}"]
     assert isinstance(answer, list)
     outside, low_found, high_found = answer
-    text = f"{_wish(expectation)}: {int(outside):,} {'value' if outside == '1' else 'values'} outside, found {low_found} to {high_found}"
+    text = f"{wish(expectation)}: {int(outside):,} {'value' if outside == '1' else 'values'} outside, found {low_found} to {high_found}"
     return Verdict(expectation, outside == "0", text)
 
 
@@ -145,7 +145,8 @@ def _needed(expectation: Expectation) -> tuple[str, ...]:
     return ()
 
 
-def _wish(expectation: Expectation) -> str:
+def wish(expectation: Expectation) -> str:
+    """What is expected, for people."""
     if isinstance(expectation, ExpectColumns):
         return f"columns {'exactly ' if expectation.exact else ''}{', '.join(name for name, _ in expectation.columns)}"
     if isinstance(expectation, ExpectRows):
@@ -180,7 +181,7 @@ def _columns_verdict(expectation: ExpectColumns, columns: dict[str, ColumnSchema
     more = [name for name in columns if name not in dict(expectation.columns)]
     if expectation.exact and more:
         wrong.append(f"{', '.join(map(repr, more[:5]))} too")
-    return Verdict(expectation, not wrong, f"{_wish(expectation)}: {'; '.join(wrong) or 'they are there'}")
+    return Verdict(expectation, not wrong, f"{wish(expectation)}: {'; '.join(wrong) or 'they are there'}")
 
 
 def _age_verdict(expectation: ExpectMaxAge, found: Sequence[Found], now: datetime, answers: dict[str, object]) -> Verdict:
@@ -191,9 +192,9 @@ def _age_verdict(expectation: ExpectMaxAge, found: Sequence[Found], now: datetim
             (datetime.fromtimestamp(os.stat(item.local).st_mtime, UTC).replace(tzinfo=None) for item in found), default=None
         )
     if not isinstance(newest, datetime):
-        return Verdict(expectation, False, f"{_wish(expectation)}: there is none")
+        return Verdict(expectation, False, f"{wish(expectation)}: there is none")
     age = (now - newest).total_seconds()
-    text = f"{_wish(expectation)}: it is {_duration(age)} old ({newest.isoformat(' ', 'seconds')})"
+    text = f"{wish(expectation)}: it is {_duration(age)} old ({newest.isoformat(' ', 'seconds')})"
     return Verdict(expectation, age <= expectation.seconds, text)
 
 
@@ -210,7 +211,7 @@ def _unique_verdict(expectation: ExpectUnique, table: Table) -> Verdict:
     nulls = int(table.query(f"SELECT count(*) FROM ({table.sql}) WHERE {holes}", "check the dataset")[0][0])
     if nulls:
         return Verdict(
-            expectation, False, f"{_wish(expectation)}: {nulls:,} {'row holds' if nulls == 1 else 'rows hold'} null there"
+            expectation, False, f"{wish(expectation)}: {nulls:,} {'row holds' if nulls == 1 else 'rows hold'} null there"
         )
     grouped = f"SELECT {names}, count(*) AS __n FROM ({table.sql}) GROUP BY ALL HAVING __n > 1"
     answer = table.query(
@@ -222,4 +223,4 @@ def _unique_verdict(expectation: ExpectUnique, table: Table) -> Verdict:
         if count
         else "no two rows agree"
     )
-    return Verdict(expectation, count == 0, f"{_wish(expectation)}: {text}")
+    return Verdict(expectation, count == 0, f"{wish(expectation)}: {text}")

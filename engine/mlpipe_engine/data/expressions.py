@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from mlpipe_engine.errors import InputError
@@ -89,6 +89,8 @@ def _constant(constant: Constant) -> str:
         return "NULL"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if constant.type == "interval":
+        return f"to_microseconds({round(float(value) * 1_000_000)})"
     if isinstance(value, int):
         return f"({value})" if value < 0 else str(value)
     if isinstance(value, float):
@@ -149,6 +151,8 @@ def _value(constant: Constant) -> object:
         return datetime.fromisoformat(constant.value)
     if isinstance(constant.value, str) and constant.type == "date":
         return date.fromisoformat(constant.value)
+    if isinstance(constant.value, int | float) and constant.type == "interval":
+        return timedelta(seconds=constant.value)
     return constant.value
 
 

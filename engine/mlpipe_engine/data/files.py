@@ -55,7 +55,10 @@ def path_columns(definition: DatasetDefinition, found: Sequence[Found]) -> PathC
         names += parser.columns
         types += ["TIMESTAMP" if name == parser.date_column else "VARCHAR" for name in parser.columns]
         for row, item in zip(rows, found, strict=True):
-            row += parser.values(item.address)
+            row += (
+                datetime.fromisoformat(value) if value is not None and name == parser.date_column else value
+                for name, value in zip(parser.columns, parser.values(item.address), strict=True)
+            )
             unmatched += not parser.matches(item.address)
     if hive:
         keys = list(dict.fromkeys(key for item in found for key, _ in hive_values(item.address)))

@@ -219,6 +219,8 @@ def _column(
     exact = counts is not None and len(counts) <= EXACT_DISTINCT
     points = facts.get("points")
     quantiles, whiskers, histogram = _quantiles(kind, points, facts)
+    if exact and counts and kind == "number" and histogram:
+        histogram = _counted_histogram(counts)
     std = _number(facts.get("std"))
     return ColumnProfile(
         name=column.name,
@@ -276,6 +278,19 @@ def _histogram(low: float, high: float, at: dict[float, float], count: int) -> t
     below = [round(_share_below(edge, places) * count) for edge in edges]
     below[0], below[-1] = 0, count
     return tuple((edges[n], edges[n + 1], max(0, below[n + 1] - below[n])) for n in range(BINS))
+
+
+def _counted_histogram(counts: dict[Any, int]) -> tuple[tuple[float, float, int], ...]:
+    """Exact, from every value."""
+    values = sorted((float(value), count) for value, count in counts.items())
+    low, high = values[0][0], values[-1][0]
+    if low == high or not math.isfinite(high - low):
+        return ((low, high, sum(count for _, count in values)),)
+    bins = [0] * BINS
+    for value, count in values:
+        bins[min(BINS - 1, int((value - low) / (high - low) * BINS))] += count
+    edges = [low + (high - low) / BINS * number for number in range(BINS)] + [high]
+    return tuple((edges[n], edges[n + 1], bins[n]) for n in range(BINS))
 
 
 def _share_below(edge: float, places: Sequence[tuple[float, float]]) -> float:

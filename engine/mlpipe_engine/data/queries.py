@@ -23,14 +23,14 @@ _PARQUET = b"PAR1"
 _BATCH = 50_000
 
 
-def rows(reader: SqlReader, found: Found, scratch: str, connection: DuckDBPyConnection) -> str:
+def rows(reader: SqlReader, found: Found, scratch: str, connection: DuckDBPyConnection, tag: str = "") -> str:
     """A SELECT over what the query gives. Raises InputError."""
     if _starts_with(found.local, _PARQUET):  # what a server said, kept as a file
         sql = f"SELECT * FROM read_parquet({literal(found.local)})"
     elif is_sqlite(found.local):
         sql = _from_sqlite(reader, found, scratch)
     else:
-        sql = _from_duckdb(reader, found, connection)
+        sql = _from_duckdb(reader, found, connection, f"__answer{tag}")
     if not reader.column_types:
         return sql
     from mlpipe_engine.data.readers import converted
@@ -51,8 +51,8 @@ def _starts_with(path: str, magic: bytes) -> bool:
         raise FilesystemError.of(error, "read", path) from error
 
 
-def only_select(query: str) -> str:
-    """The query without a final semicolon. Raises InputError for anything but one SELECT."""
+def only_select(query: str, *, explain: bool = False) -> str:
+    """The query without a final semicolon. Raises InputError for anything but one SELECT (or EXPLAIN of one)."""
     import duckdb
 
     try:
@@ -62,13 +62,24 @@ def only_select(query: str) -> str:
 
         raise InputError(f"the query cannot be read: {first_line(str(error))}", field="query") from None
     kinds = [statement.type.name for statement in statements]
-    if kinds != ["SELECT"]:
-        found = "nothing" if not kinds else " and ".join(kinds[:3]) if len(kinds) > 1 else kinds[0]
-        raise InputError(f"the query is {found}", field="query", expected="one SELECT")
-    return query.strip().rstrip(";").rstrip()
+    if kinds == ["SELECT"] or (explain and kinds == ["EXPLAIN"] and _explains_select(query)):
+        return query.strip().rstrip(";").rstrip()
+    found = "nothing" if not kinds else " and ".join(kinds[:3])
+    raise InputError(f"the query is {found}", field="query", expected="one SELECT")
 
 
-def _from_duckdb(reader: SqlReader, found: Found, connection: DuckDBPyConnection) -> str:
+def _explains_select(query: str) -> bool:
+    """EXPLAIN ANALYZE carries out what it explains."""
+    import re
+
+    rest = re.sub(r"(?is)^\s*explain\s+(analyze\s+)?(\([^)]*\)\s*)?", "", query)
+    try:
+        return bool(only_select(rest))
+    except InputError:
+        return False
+
+
+def _from_duckdb(reader: SqlReader, found: Found, connection: DuckDBPyConnection, name: str) -> str:
     """Into a table of ours: the query runs before the connection is locked, and the file is let go of again."""
     import duckdb
 
@@ -79,14 +90,14 @@ def _from_duckdb(reader: SqlReader, found: Found, connection: DuckDBPyConnection
         connection.execute(f"ATTACH {literal(found.local)} AS source (READ_ONLY)")
         connection.execute("USE source")
         with Deadline(reader.timeout_seconds, connection.interrupt) as deadline:
-            connection.execute(f"CREATE TABLE memory.main.__answer AS SELECT * FROM ({query}\n)")
+            connection.execute(f"CREATE TABLE memory.main.{name} AS SELECT * FROM ({query}\n)")
         connection.execute("USE memory")
         connection.execute("DETACH source")
     except duckdb.InterruptException:
         raise deadline.error(reader) from None
     except duckdb.Error as error:
         raise InputError(f"the query over {found.address} failed: {first_line(str(error))}", field="query") from error
-    return "SELECT * FROM memory.main.__answer"
+    return f"SELECT * FROM memory.main.{name}"
 
 
 class Deadline:

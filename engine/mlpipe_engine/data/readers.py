@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 NAME_COLUMN = "__name"
 ORDER_COLUMN = "__order"
-_FILES = "__files"
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,9 @@ class Base:
     scan: Scan | None = None
 
 
-def base(definition: DatasetDefinition, found: Sequence[Found], scratch: str, connection: DuckDBPyConnection) -> Base:
+def base(
+    definition: DatasetDefinition, found: Sequence[Found], scratch: str, connection: DuckDBPyConnection, tag: str = ""
+) -> Base:
     """Raises InputError when there is nothing to read, or when files do not go together."""
     reader = definition.reader
     if not found:
@@ -70,13 +71,14 @@ def base(definition: DatasetDefinition, found: Sequence[Found], scratch: str, co
     else:
         assert isinstance(reader, SqlReader)
         paths = [given[0].local]
-        raw, numbered = queries.rows(reader, given[0], scratch, connection), False
+        raw, numbered = queries.rows(reader, given[0], scratch, connection, tag), False
         raw = f"SELECT *, {literal(paths[0])} AS {identifier(FILE_COLUMN)} FROM ({raw})"
     _refuse_reserved(raw, connection)
     added = path_columns(definition, given)
-    _files_table(paths, given, added, connection)
-    sql = _with_path_columns(raw, paths, added, connection)
-    identified, keeps_order = _identified(sql, len(paths), numbered)
+    files = f"__files{tag}"
+    _files_table(files, paths, given, added, connection)
+    sql = _with_path_columns(raw, files, added, connection)
+    identified, keeps_order = _identified(sql, files, len(paths), numbered)
     return Base(sql, identified, keeps_order, tuple(paths), tuple(zip(paths, given, strict=True)), scanned)
 
 
@@ -123,16 +125,18 @@ def _refuse_reserved(raw: str, connection: DuckDBPyConnection) -> None:
 # -- columns from paths --------------------------------------------------------------------------------------------------
 
 
-def _files_table(paths: Sequence[str], found: Sequence[Found], added: PathColumns, connection: DuckDBPyConnection) -> None:
+def _files_table(
+    files: str, paths: Sequence[str], found: Sequence[Found], added: PathColumns, connection: DuckDBPyConnection
+) -> None:
     columns = [f"{identifier(name)} {kind}" for name, kind in zip(added.names, added.types, strict=True)]
     head = f"{identifier(FILE_COLUMN)} VARCHAR, {identifier(NAME_COLUMN)} VARCHAR, __number BIGINT"
-    connection.execute(f"CREATE TEMP TABLE {_FILES} ({', '.join([head, *columns])})")
+    connection.execute(f"CREATE TEMP TABLE {files} ({', '.join([head, *columns])})")
     rows = [
         f"({', '.join([literal(path), literal(_utf8(item.path)), str(number), *map(_value, row)])})"
         for number, (path, item, row) in enumerate(zip(paths, found, added.rows, strict=True))
     ]
     for start in range(0, len(rows), 1000):
-        connection.execute(f"INSERT INTO {_FILES} VALUES {', '.join(rows[start : start + 1000])}")
+        connection.execute(f"INSERT INTO {files} VALUES {', '.join(rows[start : start + 1000])}")
 
 
 def _utf8(name: str) -> str:
@@ -145,7 +149,7 @@ def _value(value: object) -> str:
     return str(value) if isinstance(value, int) else literal(_utf8(str(value)))
 
 
-def _with_path_columns(raw: str, paths: Sequence[str], added: PathColumns, connection: DuckDBPyConnection) -> str:
+def _with_path_columns(raw: str, files: str, added: PathColumns, connection: DuckDBPyConnection) -> str:
     if not added.names:
         return raw
     own = [row[0] for row in connection.execute(f"DESCRIBE {raw}").fetchall()]
@@ -159,22 +163,22 @@ def _with_path_columns(raw: str, paths: Sequence[str], added: PathColumns, conne
     chosen = [f"f.{identifier(name)}" for name in first]
     chosen += [f"r.{identifier(name)}" for name in own if name not in last]
     chosen += [f"f.{identifier(name)}" for name in last]
-    return f"SELECT {', '.join(chosen)} FROM ({raw}) r LEFT JOIN {_FILES} f USING ({identifier(FILE_COLUMN)})"
+    return f"SELECT {', '.join(chosen)} FROM ({raw}) r LEFT JOIN {files} f USING ({identifier(FILE_COLUMN)})"
 
 
-def _identified(sql: str, count: int, numbered: bool) -> tuple[str, bool]:
+def _identified(sql: str, files: str, count: int, numbered: bool) -> tuple[str, bool]:
     file, name, row, order = map(identifier, (FILE_COLUMN, NAME_COLUMN, ROW_COLUMN, ORDER_COLUMN))
     if numbered:
         place = f"f.__number * 1099511627776 + r.{row} AS {order}"
-        return f"SELECT r.*, {place}, f.{name} FROM ({sql}) r LEFT JOIN {_FILES} f USING ({file})", True
+        return f"SELECT r.*, {place}, f.{name} FROM ({sql}) r LEFT JOIN {files} f USING ({file})", True
     ordered = f"SELECT *, row_number() OVER () AS {order} FROM ({sql})"
     if count == 1:
-        return f"SELECT r.*, r.{order} - 1 AS {row}, f.{name} FROM ({ordered}) r, {_FILES} f", True
+        return f"SELECT r.*, r.{order} - 1 AS {row}, f.{name} FROM ({ordered}) r, {files} f", True
     starts = f"SELECT {file}, min({order}) AS __start FROM __rows GROUP BY ALL"
     return (
         f"SELECT * EXCLUDE (__start, __number) FROM (WITH __rows AS MATERIALIZED ({ordered}), __starts AS ({starts})"
         f" SELECT r.*, r.{order} - s.__start AS {row}, s.__start, f.{name}, f.__number"
-        f" FROM __rows r JOIN __starts s USING ({file}) JOIN {_FILES} f USING ({file}))"
+        f" FROM __rows r JOIN __starts s USING ({file}) JOIN {files} f USING ({file}))"
     ), False
 
 

@@ -90,26 +90,10 @@ class Table:
     def _compile(self, found: Sequence[Found], locked: bool) -> None:
         from mlpipe_engine.data import duck
 
-        definition = self.definition
-        if definition.reader is None:
-            raise InputError("a file dataset has no rows", hint="Use Dataset.Tabular to read files as a table.")
-        if definition.depends_on_clock:
-            raise AssertionError("stop the clock first: definition.at(now)")
-        kept, notes = files.pruned(definition, found)
-        self.notes = notes
-        with duck.translated("read the dataset"):
-            base = self._base = readers.base(definition, kept, self.scratch, self.connection)
-            if locked:
-                duck.lock(self.connection, base.readable, self.scratch)
-        with self._errors("read the columns of the dataset"):
-            described = self.connection.execute(f"DESCRIBE {base.sql}").fetchall()
-        columns = [ColumnSchema(name, kind) for name, kind, *_ in described if name not in (FILE_COLUMN, ROW_COLUMN)]
-        by_hash = any(isinstance(operation, SampleRows | SplitRows) for operation in definition.operations)
-        plan = _Plan(base, columns, by_hash)
-        for operation in definition.operations:
-            plan.apply(operation)
-        self.sql, self.columns = plan.finished(), tuple(plan.columns)
-        _check_timestamp(definition, self.columns)
+        made = compiled(self.definition, found, self.scratch, self.connection)
+        self._base, self.sql, self.columns, self.notes = made.base, made.sql, made.columns, made.notes
+        if locked:
+            duck.lock(self.connection, made.base.readable, self.scratch)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -234,6 +218,39 @@ class Table:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A dataset as SQL over a connection that holds its temporary tables."""
+
+    base: readers.Base
+    sql: str
+    columns: tuple[ColumnSchema, ...]
+    notes: tuple[str, ...]
+
+
+def compiled(
+    definition: DatasetDefinition, found: Sequence[Found], scratch: str, connection: DuckDBPyConnection, tag: str = ""
+) -> Compiled:
+    """`tag` tells several datasets in one connection apart. Raises InputError."""
+    from mlpipe_engine.data import duck
+
+    if definition.reader is None:
+        raise InputError("a file dataset has no rows", hint="Use Dataset.Tabular to read files as a table.")
+    if definition.depends_on_clock:
+        raise AssertionError("stop the clock first: definition.at(now)")
+    kept, notes = files.pruned(definition, found)
+    with duck.translated("read the dataset"):
+        base = readers.base(definition, kept, scratch, connection, tag)
+        described = connection.execute(f"DESCRIBE {base.sql}").fetchall()
+    columns = [ColumnSchema(name, kind) for name, kind, *_ in described if name not in (FILE_COLUMN, ROW_COLUMN)]
+    by_hash = any(isinstance(operation, SampleRows | SplitRows) for operation in definition.operations)
+    plan = _Plan(base, columns, by_hash)
+    for operation in definition.operations:
+        plan.apply(operation)
+    _check_timestamp(definition, plan.columns)
+    return Compiled(base, plan.finished(), tuple(plan.columns), notes)
 
 
 def _needs(module: str, method: str) -> None:

@@ -25,7 +25,9 @@ from mlpipe_engine.model.datasets import (
 )
 
 if TYPE_CHECKING:
+    from mlpipe_engine.data.asking import Answer
     from mlpipe_engine.data.difference import Side
+    from mlpipe_engine.data.glance import Glance
     from mlpipe_engine.data.tabular import Page, Table
     from mlpipe_engine.hashing.stat_cache import StatCache
 
@@ -90,6 +92,38 @@ class DatasetVerbs(Storing):
         from mlpipe_engine.data.tabular import now_utc, page
 
         return page(definition.at(now_utc()), self.find(definition), count, offset=offset, scratch=self._scratch())
+
+    def first_rows(self, definition: DatasetDefinition, count: int) -> Page | Glance:
+        """For people, fast: local files are not hashed, plain text is read without an engine and stays text."""
+        from mlpipe_engine.data import glance
+        from mlpipe_engine.data.tabular import now_utc, page
+
+        found = glance.local_files(self.root, definition)
+        if found is None:
+            return self.page(definition, count)
+        return glance.glance(definition, found, count) or page(definition.at(now_utc()), found, count, scratch=self._scratch())
+
+    def ask(
+        self,
+        query: str,
+        extra: Mapping[str, DatasetDefinition],
+        *,
+        limit: int | None = 1000,
+        timeout_seconds: float | None = None,
+    ) -> Answer:
+        """One SELECT over registered tables, by their names, and over `extra`. Raises InputError."""
+        from mlpipe_engine.data import asking
+        from mlpipe_engine.data.tabular import now_utc
+
+        now = now_utc()
+        registered = {record.name: record.definition for record in self.datasets() if record.definition.kind == "tabular"}
+        known = registered | dict(extra)
+        chosen = {name: known[name].at(now) for name in asking.mentioned(query, tuple(known))}
+        datasets = {name: (definition, self.find(definition)) for name, definition in chosen.items()}
+        return asking.ask(
+            query, datasets, limit=limit, timeout_seconds=asking.TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds,
+            scratch=self._scratch(), known=tuple(known),
+        )  # fmt: skip
 
     # -- versions --------------------------------------------------------------------------------------------------------
 

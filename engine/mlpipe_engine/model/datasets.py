@@ -45,10 +45,13 @@ class ColumnRef:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A literal. `type` says what a text stands for where it is no plain text: a date or a point in time, in ISO 8601."""
+    """A literal. `type` says what a text stands for where it is no plain text: a date or a point in time (UTC), in ISO 8601.
+
+    An interval is a number of seconds.
+    """
 
     value: bool | int | float | str | None
-    type: Literal["", "datetime", "date"] = ""
+    type: Literal["", "datetime", "date", "interval"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +254,7 @@ class DatasetDefinition:
         return any(isinstance(operation, RecentRows) for operation in self.operations)
 
     def at(self, now: str) -> DatasetDefinition:
-        """The definition with the clock stopped at `now` (ISO 8601, UTC): every RecentRows becomes a filter."""
+        """The definition with the clock stopped at `now` (ISO 8601 in UTC, without a zone): every RecentRows becomes a filter."""
         return replace(self, operations=tuple(_stopped(operation, now) for operation in self.operations))
 
     def then(self, *operations: Operation) -> DatasetDefinition:
@@ -271,22 +274,11 @@ class DatasetDefinition:
 def _stopped(operation: Operation, now: str) -> Operation:
     if not isinstance(operation, RecentRows):
         return operation
-    from datetime import datetime, timedelta  # arithmetic only; the clock is the caller's
-
-    end = datetime.fromisoformat(now).replace(tzinfo=None)
-    start = end - timedelta(seconds=operation.seconds)
+    end = Constant(now, "datetime")
+    start = Call("-", (end, Constant(operation.seconds, "interval")))
     column = ColumnRef(operation.column)
-    after = ">=" if operation.include_boundary else ">"
-    before = "<=" if operation.include_boundary else "<"
-    return FilterRows(
-        Call(
-            "and",
-            (
-                Call(after, (column, Constant(start.isoformat(), "datetime"))),
-                Call(before, (column, Constant(end.isoformat(), "datetime"))),
-            ),
-        )
-    )
+    signs = (">=", "<=") if operation.include_boundary else (">", "<")
+    return FilterRows(Call("and", (Call(signs[0], (column, start)), Call(signs[1], (column, end)))))
 
 
 def lowered(value: object) -> Value:
@@ -351,7 +343,7 @@ def consumed_digest(definition: DatasetDefinition, found: Sequence[Found]) -> st
         if include_path:
             row.append(item.address)
         if parser is not None:
-            row.append([None if value is None else str(value) for value in parser.values(item.address)])
+            row.append(parser.values(item.address))
         if hive:
             row.append([list(pair) for pair in hive_values(item.address)])
         rows.append(row)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from urllib.parse import unquote
 
 _DATE_PARTS = {"yyyy": 4, "MM": 2, "dd": 2, "HH": 2, "mm": 2, "ss": 2}
 _RESERVED = frozenset(f"_sys_{part}" for part in _DATE_PARTS) | {"_sys_path_record", "Path"}
-_NAMED = re.compile(r"\{[^{}]*\}")
+_BRACKETS = "Brackets must come in pairs and cannot be nested"
 _VALUE = r"[^./\\]+"
 
 
@@ -38,28 +37,33 @@ class PartitionFormat:
         spans = {"yyyy": 366 * 86400, "MM": 31 * 86400, "dd": 86400, "HH": 3600, "mm": 60, "ss": 1}
         return float(min(spans[part] for part in spans if part in self.pattern.groupindex))
 
-    def values(self, address: str) -> tuple[str | datetime | None, ...]:
-        """One value a column; all None where the address does not match, or where its date is no date."""
+    def values(self, address: str) -> tuple[str | None, ...]:
+        """One text a column, a date as `2026-01-31 00:00:00`; all None where the address does not match, or where its date is no date."""
         found = self.pattern.search(address)
         if found is None:
             return (None,) * len(self.columns)
         groups = found.groupdict()
-        values: list[str | datetime | None] = [groups[f"c{n}"] for n in range(len(self.columns) - (self.date_column is not None))]
+        values: list[str | None] = [groups[f"c{n}"] for n in range(len(self.columns) - (self.date_column is not None))]
         if self.date_column is not None:
-            parts = [int(groups.get(part) or default) for part, default in zip(_DATE_PARTS, (1, 1, 1, 0, 0, 0), strict=True)]
-            try:
-                values.append(datetime(*parts))  # type: ignore[arg-type]
-            except ValueError:
-                values.append(None)
+            year, month, day, hour, minute, second = (
+                int(groups.get(part) or default) for part, default in zip(_DATE_PARTS, (1, 1, 1, 0, 0, 0), strict=True)
+            )
+            real = year > 0 and 1 <= month <= 12 and 1 <= day <= _days(year, month) and hour < 24 and minute < 60 and second < 60
+            values.append(f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}" if real else None)
         return tuple(values)
 
     def matches(self, address: str) -> bool:
         return self.pattern.search(address) is not None
 
 
+def _days(year: int, month: int) -> int:
+    if month == 2:
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 if month in (4, 6, 9, 11) else 31
+
+
 @lru_cache(maxsize=64)
 def _parsed(text: str) -> PartitionFormat:
-    _check(text)
     pattern, date_column, at = "", None, 0
     columns: list[str] = []
     parts: list[str] = []
@@ -68,8 +72,10 @@ def _parsed(text: str) -> PartitionFormat:
             pattern += re.escape(text[at])
             at += 2
         elif text[at] == "{":
-            close = text.index("}", at)
-            name, _, date = text[at + 1 : close].partition(":")
+            close = text.find("}", at)
+            if close < 0 or "{" in text[at + 1 : close]:
+                raise _invalid(text, _BRACKETS)
+            name, date = _part(text[at : close + 1], text, date_column is not None)
             if date:
                 date_column = name
                 pattern += _date_pattern(date, parts)
@@ -79,9 +85,13 @@ def _parsed(text: str) -> PartitionFormat:
                 pattern += f"(?P<c{len(columns)}>{_VALUE})"
                 columns.append(name)
             at = close + 1
+        elif text[at] == "}":
+            raise _invalid(text, _BRACKETS)
         else:
             pattern += ".*?" if text[at] == "*" else re.escape(text[at])
             at += 1
+    if not columns and date_column is None:
+        raise _invalid(text, "There must be at least one {column_name}")
     if date_column is not None:
         if "yyyy" not in parts:
             raise _invalid(text, "Format 'yyyy' must be defined for datetime column.")
@@ -106,26 +116,20 @@ def _date_pattern(date: str, parts: list[str]) -> str:
     return pattern
 
 
-def _check(text: str) -> None:
-    plain = text.replace("{{", "").replace("}}", "")
-    found = _NAMED.findall(plain)
-    rest = _NAMED.sub("", plain)
-    if not found:
-        raise _invalid(text, "There must be at least one {column_name}")
-    if "{" in rest or "}" in rest:
-        raise _invalid(text, "Brackets must come in pairs and cannot be nested")
-    dates = 0
-    for part in found:
-        name, colon, date = part[1:-1].partition(":")
-        if not name:
-            raise _invalid_part(part, text, "Column name is not specified.")
-        if name in _RESERVED:
-            raise _invalid_part(part, text, "The specified column name is reserved. Please use a different name.")
-        dates += bool(colon)
-        if dates > 1:
-            raise _invalid_part(part, text, "There cannot be more than one date part.")
-        if colon and (not date or ":" in date):
-            raise _invalid_part(part, text, "Date format is not specified." if not date else "A date format cannot hold ':'.")
+def _part(part: str, text: str, dates: bool) -> tuple[str, str]:
+    """(column, date format or "") of one part in brackets; `dates`: there was a date part before."""
+    name, colon, date = part[1:-1].partition(":")
+    if not name:
+        raise _invalid_part(part, text, "Column name is not specified.")
+    if name in _RESERVED:
+        raise _invalid_part(part, text, "The specified column name is reserved. Please use a different name.")
+    if colon and dates:
+        raise _invalid_part(part, text, "There cannot be more than one date part.")
+    if colon and not date:
+        raise _invalid_part(part, text, "Date format is not specified.")
+    if ":" in date:
+        raise _invalid_part(part, text, "A date format cannot hold ':'.")
+    return name, date
 
 
 def _invalid(text: str, why: str) -> ValueError:
