@@ -20,7 +20,7 @@ from mlpipe_engine.model.datasets import (
 )
 from mlpipe_engine.model.partitions import PartitionFormat
 from mlpipe_engine.model.spec import DatasetUse, InputMode, PathSource, TableFormat, VersionSource
-from mlpipe_engine.sdk.datastore import DataPath, LocalDatastore, reference
+from mlpipe_engine.sdk.datastore import AbstractDatastore, DataPath, reference
 from mlpipe_engine.sdk.expressions import DatasetExpression, col
 from mlpipe_engine.sdk.in_steps import Reference, source_of, use_of
 from mlpipe_engine.sdk.keywords import caller, strict
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mlpipe_engine.sdk.lending import Mounted
     from mlpipe_engine.sdk.workspace import Workspace
 
-OnePath = str | os.PathLike[str] | DataPath | tuple[LocalDatastore, str]
+OnePath = str | os.PathLike[str] | DataPath | tuple[AbstractDatastore, str]
 
 
 @strict
@@ -230,7 +230,7 @@ def workspace_among(path: object) -> Workspace | None:
     """That of the first datastore among the paths."""
     for item in path if isinstance(path, list) else [path]:
         store = item.datastore if isinstance(item, DataPath) else item[0] if isinstance(item, tuple) and item else item
-        if isinstance(store, LocalDatastore):
+        if isinstance(store, AbstractDatastore):
             return store.workspace
     return None
 
@@ -243,7 +243,7 @@ def workspace_of(target: object) -> Workspace:
 
 def local_path(target: Any) -> str:
     """A folder to write to, relative to the project where it lies in it: a path, a DataPath, (datastore, path) or a datastore."""
-    if isinstance(target, LocalDatastore):
+    if isinstance(target, AbstractDatastore):
         target = (target, "")
     address = addresses_of(target)[0]
     if "://" in address:
@@ -270,7 +270,7 @@ def _text(item: OnePath) -> str:
     if isinstance(item, DataPath):
         return item.absolute
     if isinstance(item, tuple):
-        if len(item) == 2 and isinstance(item[0], LocalDatastore):
+        if len(item) == 2 and isinstance(item[0], AbstractDatastore):
             return item[0].path(item[1]).absolute
         raise InputError(f"found {item!r}", where=caller(), field="path", expected="(datastore, path)")
     if not isinstance(item, str | os.PathLike):
@@ -278,14 +278,13 @@ def _text(item: OnePath) -> str:
     text = os.fspath(item)
     if not text:
         raise InputError("an empty path", where=caller(), field="path", expected="a path, a glob or a list of them")
-    if re.match(r"[a-z][a-z0-9+.-]+://", text):
-        raise InputError(
-            f"found the address {text!r}",
-            where=caller(),
-            field="path",
-            expected="a local path or a glob",
-            hint="Download it first, or make it a step of the pipeline.",
-        )
+    from mlpipe_engine.data.addresses import parse_address
+
+    try:
+        parse_address(text)
+    except InputError as error:
+        error.where, error.field = error.where or caller(), error.field or "path"
+        raise
     return text
 
 

@@ -185,12 +185,14 @@ class Step:
 
 
 class Relative:
-    """Paths of a definition as they stand in a spec: relative to the project where they lie inside it."""
+    """Paths of a definition as they stand in a spec: relative to the project where they lie inside it. Addresses stay as they are."""
 
     def __init__(self, root: str) -> None:
         self._root = root
 
     def __call__(self, path: str) -> str:
+        if "://" in path:
+            return path
         full = os.path.normpath(os.path.join(self._root, os.path.expanduser(path)))
         return self._inside(full) or self._inside(os.path.realpath(full)) or full
 

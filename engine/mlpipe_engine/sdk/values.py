@@ -23,7 +23,7 @@ from mlpipe_engine.model.spec import (
     Registration,
 )
 from mlpipe_engine.planning import parameters
-from mlpipe_engine.sdk.datastore import LocalDatastore, reference
+from mlpipe_engine.sdk.datastore import AbstractDatastore, reference
 from mlpipe_engine.sdk.keywords import caller, strict
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class PipelineData(Output):
     """
 
     def __init__(
-        self, name: str, datastore: LocalDatastore | None = None, output_name: str | None = None, output_mode: str = "mount",
+        self, name: str, datastore: AbstractDatastore | None = None, output_name: str | None = None, output_mode: str = "mount",
         output_path_on_compute: str | None = None, output_overwrite: bool | None = None, data_type: str | None = None,
         is_directory: bool | None = None, pipeline_output_name: str | None = None, training_output: object = None,
         allow_missing: bool = False,
@@ -181,7 +181,7 @@ class OutputFileDatasetConfig(Output):
     """
 
     def __init__(
-        self, name: str | None = None, destination: tuple[LocalDatastore, str] | None = None, source: str | None = None,
+        self, name: str | None = None, destination: tuple[AbstractDatastore, str] | None = None, source: str | None = None,
         partition_format: str | None = None,
     ) -> None:  # fmt: skip
         if name is not None and not (isinstance(name, str) and re.fullmatch(r"[a-zA-Z_]+[a-zA-Z0-9_]*", name)):
@@ -268,7 +268,9 @@ def tag_pairs(given: object) -> tuple[tuple[str, str], ...]:
 
 
 def _destination(given: object) -> dict[str, object]:
-    if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], LocalDatastore) and isinstance(given[1], str)):
+    if not (
+        isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], AbstractDatastore) and isinstance(given[1], str)
+    ):
         raise DefinitionValueError(f"destination is {given!r}; expected (datastore, 'path')", where=caller(), field="destination")
     for placeholder in _PLACEHOLDER.findall(given[1]):
         if placeholder not in _PLACEHOLDERS and not re.fullmatch(r"param\.[\w.\-]+", placeholder):
@@ -280,7 +282,7 @@ def _destination(given: object) -> dict[str, object]:
 
 
 def _datastore_name(datastore: object) -> str | None:
-    if datastore is None or isinstance(datastore, LocalDatastore):
+    if datastore is None or isinstance(datastore, AbstractDatastore):
         return datastore.name if datastore is not None else None
     raise DefinitionTypeError(
         f"datastore is a {type(datastore).__name__}; expected a Datastore", where=caller(), field="datastore"

@@ -186,11 +186,7 @@ def m008_datasets(db: Database) -> None:
 
 @migrations()
 def m007_datastores(db: Database) -> None:
-    """Datastores that scripts registered (names of their credentials, never the credentials), and what was delivered to datastores."""
-    db.execute(
-        """CREATE TABLE datastores (
-            name TEXT PRIMARY KEY, url TEXT NOT NULL, settings TEXT NOT NULL, created_at TEXT NOT NULL) STRICT, WITHOUT ROWID"""
-    )
+    """What was delivered to datastores, file by file, as it lay there afterwards."""
     db.execute(
         """CREATE TABLE deliveries (
             id INTEGER PRIMARY KEY, run INTEGER NOT NULL, step TEXT NOT NULL, output TEXT NOT NULL, artifact TEXT NOT NULL,
