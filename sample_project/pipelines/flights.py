@@ -17,7 +17,14 @@ def table(name, **expected):
 flight_table = table(
     "flights",
     min_rows=1,
-    columns={"month": "long", "day": "long", "sched_dep_time": "long", "dep_delay": "long", "arr_delay": "long", "carrier": "string"},
+    columns={
+        "month": "long",
+        "day": "long",
+        "sched_dep_time": "long",
+        "dep_delay": "long",
+        "arr_delay": "long",
+        "carrier": "string",
+    },
     max_null_share={"dep_delay": 0.05, "arr_delay": 0.05, "dest": 0},
     ranges={"month": (1, 12), "day": (1, 31), "dep_delay": (-120, None)},
 )

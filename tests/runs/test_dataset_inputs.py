@@ -111,7 +111,11 @@ def test_the_command_line_is_up_to_date_by_stats_alone(world: World) -> None:
 
 def test_a_file_that_cannot_be_read_fails_the_step_with_its_place(world: World) -> None:
     world.write("t.csv", "i,t\n" + "".join(f"{i},a\n" for i in range(300)) + "x,a\n")
-    define(world, 't.as_named_input("a")', 't = Dataset.Tabular.from_delimited_files("t.csv", set_column_types={"i": DataType.to_long()})')
+    define(
+        world,
+        't.as_named_input("a")',
+        't = Dataset.Tabular.from_delimited_files("t.csv", set_column_types={"i": DataType.to_long()})',
+    )
     done = world.run()
     assert done.states == {"s": "failed"}
     error = done.step("s").error
@@ -181,7 +185,11 @@ def test_a_new_latest_version_ends_what_was_up_to_date(world: World) -> None:
 
 def test_a_definition_that_registers_is_carried_out_by_the_run(world: World) -> None:
     world.write("t.csv", "i\n1\n")
-    define(world, 't.as_named_input("a")', CSV + '.with_expectations(min_rows=1).register(ws, "numbers", tags={"k": "v"}, create_new_version=True)')
+    define(
+        world,
+        't.as_named_input("a")',
+        CSV + '.with_expectations(min_rows=1).register(ws, "numbers", tags={"k": "v"}, create_new_version=True)',
+    )
     assert world.cli("plan").returncode == 0
     assert not (world.root / ".mlpipe/state.db").exists()
     done = world.run()
@@ -198,7 +206,9 @@ def test_a_definition_that_registers_is_carried_out_by_the_run(world: World) -> 
 def test_a_step_that_changes_what_it_was_lent_fails_and_the_table_is_made_again(world: World, script: str) -> None:
     world.write("t.csv", "i\n1\n")
     define(world, 't.as_named_input("a").as_mount()', CSV)
-    world.write("src/s.py", f"import os\npath = os.path.realpath(os.environ['a'])\n{script}\nopen(os.environ['out'], 'w').close()\n")
+    world.write(
+        "src/s.py", f"import os\npath = os.path.realpath(os.environ['a'])\n{script}\nopen(os.environ['out'], 'w').close()\n"
+    )
     done = world.run()
     assert done.states == {"s": "failed"}
     world.write("src/s.py", READ)
@@ -250,7 +260,7 @@ table = {promoted}
 w = PythonScriptStep("w.py", name="w", source_directory="src", outputs=[table])
 """,
     )  # fmt: skip
-    world.write("src/s.py", READ.replace('in run.input_datasets.items()}', 'in run.input_datasets.items() if name != "c"}'))
+    world.write("src/s.py", READ.replace("in run.input_datasets.items()}", 'in run.input_datasets.items() if name != "c"}'))
     done = world.run()
     assert found(done) == {"a": ["a.parquet", [[1, "a"], [2, "b"], [3, "c"]]], "b": ["b.parquet", [[2], [3]]]}
     rows = {(port.step, port.kind, port.name): port.rows for port in done.engine.port_rows(done.record.id)}
@@ -279,7 +289,9 @@ p = Pipeline(ws, [w], name="p")
 
     database = Database.open(str(world.root / ".mlpipe"), create=False)
     assert database is not None
-    kept = [why for why in find_roots(database, frozenset()).reasons.values() if why.startswith("registered as dataset made version")]
+    kept = [
+        why for why in find_roots(database, frozenset()).reasons.values() if why.startswith("registered as dataset made version")
+    ]
     assert len(kept) == 2
     define(world, "Dataset.get_by_name(ws, 'made', 1).as_named_input('a')")
     assert found(world.run()) == {"a": ["a.parquet", [[1, "a"], [2, "b"], [3, "c"]]]}

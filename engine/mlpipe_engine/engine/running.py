@@ -26,9 +26,9 @@ from mlpipe_engine.store import locks, results
 from mlpipe_engine.store import runs as run_rows
 
 if TYPE_CHECKING:
+    from mlpipe_engine.definitions.loader import Definitions
     from mlpipe_engine.model.datasets import DatasetVersionRecord
     from mlpipe_engine.model.spec import DatasetUse, Registration
-    from mlpipe_engine.definitions.loader import Definitions
     from mlpipe_engine.model.views import Plan
     from mlpipe_engine.runner.decisions import Decisions
     from mlpipe_engine.runner.repeat import Repeater

@@ -1,6 +1,7 @@
 """The directory of a step laid out once more, beside all runs: same code, inputs, arguments and environment, to be tried by hand.
 
-Lies in .mlpipe/debug/<step>-<n>. No row of a run is made, and of the store only a table that an input is read as may be new; inputs are lent as they were, read-only.
+Lies in .mlpipe/debug/<step>-<n>. No row of a run is made, and of the store only a table that an input is read as may be new; inputs
+are lent as they were, read-only.
 """
 
 from __future__ import annotations

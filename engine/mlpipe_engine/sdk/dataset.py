@@ -310,7 +310,9 @@ class Dataset:
             version = int(version)
         number = None if version == "latest" else int(version)
         found = of_record(workspace, workspace.engine.dataset(name, number))
-        return replace(found, reference=Reference(VersionSource(name, number), found.record)) if found.record is not None else found
+        return (
+            replace(found, reference=Reference(VersionSource(name, number), found.record)) if found.record is not None else found
+        )
 
     @staticmethod
     def get_by_id(workspace: Workspace, id: str) -> FileDataset | TabularDataset:

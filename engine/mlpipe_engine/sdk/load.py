@@ -40,7 +40,7 @@ class Watch:
         if not self.active or not isinstance(path, str | bytes | os.PathLike):
             return
         name = os.path.abspath(os.fsdecode(path))
-        if name.startswith(self._prefixes) or name.startswith(self._store) or (kind, name) in self.seen:
+        if name.startswith(self._prefixes + self._store) or (kind, name) in self.seen:
             return
         self.active = False
         try:
