@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 from corpus import sample
-from reading import names, opened, rows
-
 from mlpipe_engine.errors import InputError
 from mlpipe_engine.model.datasets import ColumnType, DelimitedReader
+from reading import names, opened, rows
 from worlds import World
 
 

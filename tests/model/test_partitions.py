@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from mlpipe_engine.model.partitions import PartitionFormat, hive_values
 
 

@@ -91,6 +91,23 @@ class Storing(Keeping):
             )
         registered.change(self.root, remove=name)
 
+    def check_datastore(self, name: str) -> None:
+        """Connects and asks one small thing. Raises DatastoreError when it does not answer or refuses."""
+        from mlpipe_engine.data.objects import retried
+
+        spec = self.datastore(name)
+        if spec.kind == "sql":
+            import tempfile
+
+            with tempfile.TemporaryDirectory() as folder:
+                self.read_sql(name, "SELECT 1 AS one", os.path.join(folder, "one.parquet"), timeout_seconds=10)
+            return
+        store = self.data_sources().store(name)
+        if spec.kind == "http":
+            retried(lambda: store.stat(""))
+        else:
+            retried(lambda: next(iter(store.walk("")), None))
+
     def make_container(self, name: str) -> None:
         """The container of a Blob datastore, where it does not exist yet. Raises DatastoreError."""
         from mlpipe_engine.data.adapters.blob import BlobStore

@@ -14,6 +14,7 @@ from mlpipe_engine.model.datasets import (
     Found,
     SampleRows,
     SplitRows,
+    SqlReader,
     consumed_digest,
     manifest_digest,
 )
@@ -55,6 +56,25 @@ class DatasetInputs:
             names = consumed_digest(definition, self.found(item, step, content, artifacts))
         return use.format, definition.recipe, names
 
+    def asks_database(self, item: InputSpec) -> bool:
+        """Whether its rows are what a server says to a query."""
+        return (
+            isinstance(item.source, PathSource)
+            and self._query(item) is not None
+            and self._places.answers_queries(item.source.paths[0])
+        )
+
+    def answer(self, item: InputSpec, step: StepSpec) -> Found:
+        """What the server says: asked once by each plan or run. Raises InputError and its kinds."""
+        query = self._query(item)
+        assert query is not None and isinstance(item.source, PathSource)
+        return self._places.query(item.source.paths[0], query.query, timeout_seconds=query.timeout_seconds, where=step.where)
+
+    @staticmethod
+    def _query(item: InputSpec) -> SqlReader | None:
+        reader = item.use.definition.reader if item.use is not None and item.use.definition is not None else None
+        return reader if isinstance(reader, SqlReader) else None
+
     def chosen_content(self, item: InputSpec, step: StepSpec) -> str:
         """Of a file dataset that leaves files out: what lies in the others does not count."""
         assert isinstance(item.source, PathSource), "only files outside the store are chosen among"
@@ -70,6 +90,8 @@ class DatasetInputs:
 
     def all_found(self, item: InputSpec, step: StepSpec, content: str, artifacts: ArtifactStore | None) -> tuple[Found, ...]:
         """Of a file dataset also the files its operations leave out."""
+        if self.asks_database(item):
+            return (self.answer(item, step),)
         if isinstance(item.source, PathSource):
             return self._places.find(
                 item.source.paths, validate=item.source.validate, need=f"step {step.name!r} needs", where=step.where

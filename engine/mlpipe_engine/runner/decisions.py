@@ -189,6 +189,8 @@ class Decisions:
         """Digest of the bytes of an input, before anything is made of them. Raises InputError, SnapshotError."""
         if item.use is not None and item.use.chooses_files:
             return self.datasets.chosen_content(item, step)
+        if item.use is not None and self.datasets.asks_database(item):
+            return self.datasets.answer(item, step).digest
         match item.source:
             case StepOutputSource(producer, output):
                 return self._outputs[producer, output]
@@ -198,9 +200,11 @@ class Decisions:
                 raise AssertionError("versions are looked up before anything is decided")
 
     def check_input(self, item: InputSpec, step: StepSpec) -> None:
-        """Raises InputError for an input that is there and still unfit: a registered version whose files are others now."""
+        """Raises InputError for an input that is not there, or unfit: a registered version whose files are others now."""
         from mlpipe_engine.runner.versions import check_pinned
 
+        if isinstance(item.source, PathSource) and not (item.use is not None and self.datasets.asks_database(item)):
+            self.resolver.path_input(item.source, step)
         check_pinned(item, step, self)
 
     @cached_property

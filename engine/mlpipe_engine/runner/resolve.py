@@ -267,9 +267,7 @@ class Resolver:
                 else:
                     self._source(step)
                 for item in step.inputs:
-                    if isinstance(item.source, PathSource):
-                        self.path_input(item.source, step)
-                        check(item, step)
+                    check(item, step)
             except MlpipeError as error:
                 if str(error) not in {str(known) for known in found}:
                     found.append(error)

@@ -127,7 +127,7 @@ class Tables:
         }  # fmt: skip
         if not item.use.expectations:
             document["expectations"] = ""
-        source = item.source if isinstance(item.source, PathSource) else None
+        source = item.source if isinstance(item.source, PathSource) and not inputs.asks_database(item) else None
         return _Job(item.name, key, known, source, content, document)
 
     def _make(self, step: StepSpec, jobs: list[_Job]) -> Made:

@@ -93,7 +93,15 @@ def register_inputs(decisions: Decisions, selection: frozenset[str], database: D
             )
             newest = DatasetQueries(database).version(use.register.name, None) if database is not None else None
             if newest is None or not _is(newest, definition, manifest_digest(found), use):
-                register(use.register, replace(use, definition=definition))
+                try:
+                    register(use.register, replace(use, definition=definition))
+                except InputError as error:
+                    raise InputError(
+                        f"input {item.name!r} of step {step.name!r}: {error.what}",
+                        where=step.where,
+                        hint=error.hint,
+                        expected=error.expected,
+                    ) from None
 
 
 def _is(newest: DatasetVersionRecord, definition: DatasetDefinition, content: str, use: DatasetUse) -> bool:
