@@ -364,3 +364,28 @@ p = Pipeline(ws, [s], name="p")
     assert done.states == {"s": "failed"} and "input 'f': at least 2 rows: found 1" in done.step("s").error
     world.write("f/b.txt", "b")
     assert world.run().states == {"s": "succeeded"}
+
+
+def test_values_that_became_null_on_request_are_counted_and_shown(world: World) -> None:
+    world.write("t.csv", "i,t\n1,a\nx,b\n")
+    define(
+        world, 't.as_named_input("a")',
+        't = Dataset.Tabular.from_delimited_files("t.csv", set_column_types={"i": DataType.to_long()}, on_error="null")',
+    )  # fmt: skip
+    assert found(world.run()) == {"a": ["a.parquet", [[1, "a"], [None, "b"]]]}
+    assert "warning: input a of s: column 'i': 1 values did not fit and became null" in world.cli("show").stdout
+
+
+def test_steps_that_take_the_same_rows_wait_for_one_table(world: World) -> None:
+    world.write("t.csv", "i\n1\n")
+    world.write("duckdb.py", "raise SystemExit('a module of the project was imported')\n")
+    world.write("src/s.py", READ)
+    world.define("""
+t = Dataset.Tabular.from_delimited_files("t.csv")
+steps = [PythonScriptStep("s.py", name=f"s{n}", source_directory="src", inputs=[t.as_named_input("a")], outputs=[PipelineData("out")],
+                          arguments=[n]) for n in range(3)]
+p = Pipeline(ws, steps, name="p")
+""")
+    done = world.run()
+    assert set(done.states.values()) == {"succeeded"}, [step.error for step in done.engine.steps(done.record.id)]
+    assert len({port.rows for port in done.engine.port_rows(done.record.id)}) == 1

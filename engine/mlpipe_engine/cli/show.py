@@ -122,7 +122,7 @@ def _print_data(engine: Engine, run: RunRecord) -> None:
     for check in engine.checks(run.id):
         if not check.holds:
             print(
-                f"{'warning' if check.severity == 'warn' else 'unfit'}: input {clean(check.input)} of {clean(check.step)}: {clean(check.text)}"
+                f"{'unfit' if check.severity == 'fail' else 'warning'}: input {clean(check.input)} of {clean(check.step)}: {clean(check.text)}"
             )
 
 

@@ -39,18 +39,23 @@ def make(request: dict[str, Any]) -> dict[str, Any]:
     found = wire.load(tuple, request["found"])
     now = datetime.fromisoformat(now_utc())
     if definition.kind == "file":
-        return {"rows": -1, "verdicts": _texts(expect.check(wire.load(tuple, request["expectations"]), None, found, now))}
+        verdicts = expect.check(wire.load(tuple, request["expectations"]), None, found, now)
+        return {"rows": -1, "verdicts": _texts(verdicts), "notes": []}
     place, target, count = request["place"], os.path.join(request["place"], "table"), -1
+    notes: list[str] = []
     known = request["known"] if request["format"] == "parquet" else None
     if request["known"] is None:
         with Table.open(definition, found, scratch=place) as table:
             count = table.write_csv(target) if request["format"] == "csv" else table.write_parquet(target)
             known = target if request["format"] == "parquet" else None
+            notes += table.notes
+            notes += [f"column {name!r}: {misfits:,} values did not fit and became null" for name, misfits in table.problems()]
     if not request["expectations"]:
-        return {"rows": count, "verdicts": []}
+        return {"rows": count, "verdicts": [], "notes": notes}
     made = (definition, found) if known is None else (_PARQUET, (Found("table", "table", os.path.getsize(known), "", known),))
     with Table.open(*made, scratch=place) as table:  # what was made is quicker to read than what it was made of
-        return {"rows": count, "verdicts": _texts(expect.check(wire.load(tuple, request["expectations"]), table, found, now))}
+        verdicts = expect.check(wire.load(tuple, request["expectations"]), table, found, now)
+    return {"rows": count, "verdicts": _texts(verdicts), "notes": notes}
 
 
 def _texts(verdicts: tuple[Verdict, ...]) -> list[str]:

@@ -170,7 +170,7 @@ class Reading(Project):
         """Rows of every input and output of a run's steps that is a table and was counted, or can be quickly."""
         from mlpipe_engine.runner.counting import port_rows
 
-        return port_rows(self.steps(run_id), self._reading(), self._artifacts())
+        return port_rows(self.spec(run_id), self.steps(run_id), self._reading(), self._artifacts())
 
     def checks(self, run_id: str) -> tuple[CheckRecord, ...]:
         """What was expected of the inputs of the steps that a run executed, and what was found."""

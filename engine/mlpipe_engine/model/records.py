@@ -141,7 +141,7 @@ class CheckRecord:
     step: str
     input: str
     severity: str
-    """fail or warn."""
+    """fail or warn; note: nobody asked, but it should be known (values that became null)."""
     holds: bool
     text: str
 

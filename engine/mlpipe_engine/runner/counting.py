@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from mlpipe_engine.data.footers import rows_of
 from mlpipe_engine.model.encoding import fingerprint
-from mlpipe_engine.model.manifest import Manifest, Section
+from mlpipe_engine.model.manifest import Section
 from mlpipe_engine.model.records import PortRows, StepRecord
+from mlpipe_engine.model.spec import InputSpec, PipelineSpec, StepOutputSource
 from mlpipe_engine.store.documents import read_manifest
 from mlpipe_engine.store.rows import RowQueries
 
@@ -24,33 +26,54 @@ COUNTED_BYTES = 64 << 20
 """CSV up to this size is counted while somebody waits."""
 
 
-def port_rows(steps: Iterable[StepRecord], database: Database, artifacts: ArtifactStore) -> tuple[PortRows, ...]:
+def port_rows(
+    spec: PipelineSpec, steps: tuple[StepRecord, ...], database: Database, artifacts: ArtifactStore
+) -> tuple[PortRows, ...]:
     """Of every input and output that is a table, in the order of the steps."""
     queries, ports = RowQueries(database), []
+    outputs = {step.name: dict(step.outputs) for step in steps}
+    declared = {step.name: step.inputs for step in spec.steps}
     for step in steps:
-        manifest = read_manifest(database, step.fingerprint) if step.fingerprint else None
-        ports += [(step.name, name, "input", digest) for name, digest in _inputs(manifest, queries) if digest]
+        found = _inputs(step, declared.get(step.name, ()), outputs, database, queries)
+        ports += [(step.name, name, "input", digest) for name, digest in found if digest]
         ports += [(step.name, name, "output", digest) for name, digest in step.outputs if digest]
     known = queries.counts(digest for *_, digest in ports)
     seen: dict[str, int | None] = {}
-    found = []
+    counted = []
     for step_name, name, kind, digest in ports:
         rows = known.get(digest)
         if rows is None:
             if digest not in seen:
-                seen[digest] = csv_rows(artifacts.path(digest))
+                seen[digest] = _rows_now(artifacts.path(digest))
             rows = seen[digest]
         if rows is not None:
-            found.append(PortRows(step_name, name, kind, rows))
-    return tuple(found)
+            counted.append(PortRows(step_name, name, kind, rows))
+    return tuple(counted)
 
 
-def _inputs(manifest: Manifest | None, queries: RowQueries) -> Iterator[tuple[str, str]]:
+def _inputs(
+    step: StepRecord,
+    declared: tuple[InputSpec, ...],
+    outputs: Mapping[str, Mapping[str, str]],
+    database: Database,
+    queries: RowQueries,
+) -> Iterator[tuple[str, str]]:
     """(input, the artifact that the step read): what was made of a dataset, or an output of another step."""
+    for item in declared:
+        if item.use is None and isinstance(item.source, StepOutputSource):
+            yield item.name, outputs.get(item.source.step, {}).get(item.source.output, "")
+    if not step.fingerprint or not any(item.use is not None for item in declared):
+        return  # a manifest is large: it is read only where it says something new
+    manifest = read_manifest(database, step.fingerprint)
     for entry in manifest.entries if manifest is not None else ():
-        if entry.section is Section.INPUT and isinstance(entry.value, list | tuple):
-            content, made = str(entry.value[2]), list(entry.value[3:])
-            yield entry.name, (queries.table(fingerprint("made", [content, *made])) or "") if made else content
+        if entry.section is Section.INPUT and isinstance(entry.value, list | tuple) and len(entry.value) > 3:
+            yield entry.name, queries.table(fingerprint("made", list(entry.value[2:]))) or ""
+
+
+def _rows_now(path: str) -> int | None:
+    """Of what was made before rows were counted, or is counted only when somebody asks."""
+    rows = rows_of(path)
+    return rows if rows is not None else csv_rows(path)
 
 
 def csv_rows(path: str) -> int | None:

@@ -28,7 +28,7 @@ from mlpipe_engine.model.states import State
 from mlpipe_engine.runner.collect import Borrowed
 from mlpipe_engine.runner.parts import RunParts
 from mlpipe_engine.runner.record import utc_now
-from mlpipe_engine.runner.tables import Tables
+from mlpipe_engine.runner.tables import BENCH, Tables
 from mlpipe_engine.snapshots.source import SourceSnapshots
 from mlpipe_engine.store.journal import Journal
 from mlpipe_engine.store.recorder import Recorder
@@ -144,7 +144,7 @@ def planned(spec: PipelineSpec, name: str) -> Wanted:
             expected="one of " + ", ".join(names),
         )
     run = RunRecord(
-        id="0" * 32, number=0, pipeline=spec.name, experiment="debug", state=State.QUEUED, created_at=utc_now(), source="cli"
+        id=BENCH, number=0, pipeline=spec.name, experiment="debug", state=State.QUEUED, created_at=utc_now(), source="cli"
     )
     return Wanted(run=run, step=spec.step(name), code=None, about="the definition as it is now: it never ran", stored=False)
 

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from mlpipe_engine.model.records import ArtifactRecord, CheckRecord
 from mlpipe_engine.model.spec import InputSpec, PathSource, StepSpec
 from mlpipe_engine.runner.record import utc_now
 from mlpipe_engine.store import results, rows
+from mlpipe_engine.store.locks import is_held
 
 if TYPE_CHECKING:
     from mlpipe_engine.model.records import RunRecord
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.recorder import Recorder
 
+BENCH = "0" * 32
+"""The run that a step which is laid out by hand belongs to: it holds no lock."""
 _AT_ONCE = 2
 """DuckDB uses all cores for one table already."""
 
@@ -66,6 +70,7 @@ class Tables:
         wake: Callable[[], None],
     ) -> None:  # fmt: skip
         self._root = root
+        self._state_dir = state_dir
         self._folder = os.path.join(state_dir, "cache", "making")
         self._run = run
         self._decisions = decisions
@@ -76,6 +81,9 @@ class Tables:
         self._under_way: dict[str, Future[Made]] = {}
         self._done: dict[str, Made] = {}
         self._processes: set[subprocess.Popen[bytes]] = set()
+        self._made: dict[str, str] = {}
+        self._one_each: dict[str, threading.Lock] = {}
+        """By key: two steps that take the same rows wait for one table."""
         self._closed = False
 
     def ready(self, step: StepSpec) -> bool:
@@ -93,6 +101,7 @@ class Tables:
                 self._done[step.name] = Made({job.input: job.known for job in jobs if job.known})
                 return True
             if self._pool is None:
+                self._sweep()
                 self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tables")
             future = self._under_way[step.name] = self._pool.submit(self._make, step, jobs)
             future.add_done_callback(lambda _: self._wake())
@@ -135,11 +144,10 @@ class Tables:
         found: dict[str, str] = {}
         checks: list[CheckRecord] = []
         for job in jobs:
-            place = os.path.join(self._folder, uuid4().hex)
+            place = os.path.join(self._folder, f"{self._run.id}-{uuid4().hex}")
             try:
-                answer = self._ask(job, place)
-                if job.key:
-                    found[job.input] = job.known or self._publish(job, place, step, int(answer["rows"]))
+                with self._one_each.setdefault(job.key or place, threading.Lock()):
+                    answer = self._made_and_checked(job, place, step, found)
             except MlpipeError as error:
                 return Made(
                     found, error=type(error)(f"input {job.input!r}: {error.what}", hint=error.hint, expected=error.expected)
@@ -148,12 +156,32 @@ class Tables:
                 shutil.rmtree(place, ignore_errors=True)
             verdicts = [wire.load(Verdict, text) for text in answer["verdicts"]]
             checks += [CheckRecord(step.name, job.input, verdict.severity, verdict.holds, verdict.text) for verdict in verdicts]
+            checks += [CheckRecord(step.name, job.input, "note", False, text) for text in answer["notes"]]
         if checks and self._run.number:
             self._recorder.put(lambda db: rows.put_checks(db, self._run.number, checks))
         broken = [check for check in checks if not check.holds]
         failed = [f"input {check.input!r}: {check.text}" for check in broken if check.severity == "fail"]
         unfit = InputError("; ".join(failed), hint="Repair the data, or change what is expected of it.") if failed else None
         return Made(found, tuple(f"input {check.input!r}: {check.text}" for check in broken if check.severity != "fail"), unfit)
+
+    def _made_and_checked(self, job: _Job, place: str, step: StepSpec, found: dict[str, str]) -> dict[str, Any]:
+        known = job.known or self._made.get(job.key)
+        if known is not None:
+            found[job.input] = known
+            if not job.document["expectations"]:
+                return {"verdicts": [], "notes": []}
+            job.document["known"] = self._artifacts.path(known)
+        answer = self._ask(job, place)
+        if job.key and known is None:
+            found[job.input] = self._made[job.key] = self._publish(job, place, step, int(answer["rows"]))
+        return answer
+
+    def _sweep(self) -> None:
+        """What runs left that were killed while they made a table."""
+        for name in os.listdir(self._folder) if os.path.isdir(self._folder) else ():
+            run = name.partition("-")[0]
+            if run not in (self._run.id, BENCH) and not is_held(os.path.join(self._state_dir, "locks", "runs", run)):
+                shutil.rmtree(os.path.join(self._folder, name), ignore_errors=True)
 
     def _ask(self, job: _Job, place: str) -> dict[str, Any]:
         try:
@@ -165,7 +193,8 @@ class Tables:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [engine_root, os.environ.get("PYTHONPATH", "")]))}
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "mlpipe_engine.data.making"], cwd=self._root, env=environment,
+                [sys.executable, "-P", "-m", "mlpipe_engine.data.making"],  # -P: a module of the project is none of ours
+                cwd=self._root, env=environment,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )  # fmt: skip
         except OSError as error:
