@@ -197,6 +197,7 @@ class Project:
 
     def _unchecked(self, spec: PipelineSpec, options: SubmitOptions) -> Decisions:
         from mlpipe_engine.planning import parameters
+        from mlpipe_engine.runner import versions
         from mlpipe_engine.runner.decisions import Decisions
         from mlpipe_engine.runner.resolve import Resolver
 
@@ -207,8 +208,9 @@ class Project:
         database = self._database()
         queries = results.ResultQueries(database) if database else None
         return Decisions(
-            spec, options, values, resolver, snapshots, self._artifacts(), database, queries, self.config.default_compute
-        )
+            versions.looked_up(spec, database), options, values, resolver, snapshots, self._artifacts(), database, queries,
+            self.config.default_compute, as_written=spec,
+        )  # fmt: skip
 
 
 class _Texts:

@@ -22,6 +22,7 @@ from mlpipe_engine.model.states import GOOD
 from mlpipe_engine.planning.graph import upstream
 from mlpipe_engine.runner.loop import Run
 from mlpipe_engine.runner.parts import RunParts
+from mlpipe_engine.runner.tables import Tables
 from mlpipe_engine.store import results, runs
 from mlpipe_engine.store.documents import pairs
 from mlpipe_engine.store.flights import Flights
@@ -102,6 +103,7 @@ def _parts(
         place=_place(site.state_dir), signaled=lambda: signals.received,
         cancel_requested=lambda: queries.cancel_requested(run.id), wake=wake,
         maker=lambda fingerprint, step: queries.maker(fingerprint, run.number, step),
+        tables=Tables(site.root, site.state_dir, run, decisions, site.artifacts, recorder, wake),
     )  # fmt: skip
 
 

@@ -222,7 +222,7 @@ class Run:
             return
         now = time.monotonic()
         for attempt in list(self._waiting):
-            if attempt.not_before > now:
+            if attempt.not_before > now or not self._parts.inputs_ready(attempt.step):
                 continue
             if attempt.lease is None:
                 attempt.lease = self._lease(attempt.step)
@@ -294,6 +294,8 @@ class Run:
         attempt.number += 1
         try:
             attempt.layout, attempt.borrowed = self._parts.stage(self.run, step, attempt.plan, attempt.number)
+            for warning in self._parts.warnings(step):
+                self._rows.note(step.name, warning)
             attempt.task, attempt.watch = self._parts.task(self.run, step, attempt.layout, attempt.number)
             attempt.started = time.monotonic()
             self._parts.executor.start(attempt.task)
@@ -477,6 +479,7 @@ class Run:
 
     def _close(self) -> None:
         self._parts.executor.close()
+        self._parts.tables.close()
         for attempt in (*self._waiting, *self._active.values(), *(pair[0] for pair in self._collecting.values())):
             self._release(attempt)
         self._give_back_free_leases()

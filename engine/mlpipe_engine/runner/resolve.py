@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import EnvironmentProblem, MlpipeError
 from mlpipe_engine.model.manifest import ManifestEntry
-from mlpipe_engine.model.spec import EnvironmentSpec, PathSource, PipelineSpec, StepSpec, Text
+from mlpipe_engine.model.spec import OWN_KINDS, EnvironmentSpec, InputSpec, PathSource, PipelineSpec, StepSpec, Text
 from mlpipe_engine.model.trees import Tree
 from mlpipe_engine.planning.planner import Surroundings
 
@@ -69,7 +69,7 @@ class Resolver:
     def code(self, step: StepSpec, compute: str) -> Tree | None:
         """The source tree as it was when this run first looked, with the code roots of the interpreter. Raises SnapshotError."""
         interpreter, description = self.interpreter(step, compute)
-        if not description.roots:
+        if not description.roots or step.kind in OWN_KINDS:
             return self._source(step)
         key = (step.source_directory or "", interpreter.path)
         if key not in self._rooted:
@@ -177,6 +177,8 @@ class Resolver:
         """Who asks first for an interpreter: the step, its compute target, mlpipe.toml."""
         from mlpipe_engine.executors.choosing import Wanted
 
+        if step.kind in OWN_KINDS:
+            return Wanted(sys.executable, "the interpreter of mlpipe-tui")
         if step.python is not None:
             return Wanted(step.python, f"python= of step {step.name}", step.where)
         if compute not in self._wishes:
@@ -208,11 +210,16 @@ class Resolver:
 
     def environment(self, step: StepSpec, compute: str) -> tuple[ManifestEntry, ...]:
         """Entries of the manifest for what runs the step. Raises EnvironmentProblem when a program is not there."""
-        from mlpipe_engine.executors import interpreters
+        from mlpipe_engine.executors import interpreters, tools
 
         interpreter, description = self.interpreter(step, compute)
         if step.kind == "python":
             return interpreters.manifest_entries(description)
+        if step.kind in OWN_KINDS:
+            own = (f"tool {step.kind}", interpreter.path)
+            if own not in self._commands:
+                self._commands[own] = tools.manifest_entries(step.kind, description)
+            return self._commands[own]
         program = "/bin/sh" if step.kind == "shell" else self._program(step)
         key = (program, interpreter.path)
         known = self._commands.get(key)
@@ -246,7 +253,9 @@ class Resolver:
             hint="Write the program's name as the first word of the command.",
         )
 
-    def problems(self, spec: PipelineSpec, steps: frozenset[str], compute_of: Callable[[StepSpec], str]) -> list[MlpipeError]:
+    def problems(
+        self, spec: PipelineSpec, steps: frozenset[str], compute_of: Callable[[StepSpec], str], check: Callable[[InputSpec, StepSpec], None],
+    ) -> list[MlpipeError]:  # fmt: skip
         """Everything that would stop the run before it starts: missing inputs, code, programs."""
         from mlpipe_engine.runner import watching
 
@@ -262,8 +271,7 @@ class Resolver:
                 else:
                     self._source(step)
                 for item in step.inputs:
-                    if isinstance(item.source, PathSource):
-                        self.path_input(item.source, step)
+                    check(item, step)
             except MlpipeError as error:
                 if str(error) not in {str(known) for known in found}:
                     found.append(error)

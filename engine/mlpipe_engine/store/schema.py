@@ -201,3 +201,21 @@ def m007_datastores(db: Database) -> None:
     )
     db.execute("CREATE INDEX deliveries_by_address ON deliveries (address, id)")
     db.execute("CREATE INDEX deliveries_by_run ON deliveries (run, step)")
+
+
+@migrations()
+def m009_rows(db: Database) -> None:
+    """Rows by content; tables that were made of datasets for steps; what was expected of an input and what was found."""
+    db.execute("CREATE TABLE row_counts (digest TEXT PRIMARY KEY, rows INTEGER NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute("CREATE TABLE made_tables (key TEXT PRIMARY KEY, artifact TEXT NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute(
+        """CREATE TABLE checks (
+            id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs(number) ON DELETE CASCADE, step TEXT NOT NULL,
+            input TEXT NOT NULL, severity TEXT NOT NULL, holds INTEGER NOT NULL, text TEXT NOT NULL) STRICT"""
+    )
+    db.execute("CREATE INDEX checks_by_run ON checks (run)")
+    for name, event in (("added", "INSERT"), ("changed", "UPDATE OF definition, content, expectations"), ("gone", "DELETE")):
+        db.execute(
+            f"CREATE TRIGGER uptodate_dataset_{name} AFTER {event} ON dataset_versions"
+            " BEGIN DELETE FROM uptodate; UPDATE uptodate_epoch SET n = n + 1; END"
+        )
