@@ -124,13 +124,13 @@ def not_decodable(path: str, encoding: str, error: UnicodeError, line: int | Non
 
 
 def prepare(reader: DelimitedReader, files: Sequence[Found], scratch: str) -> tuple[Source, ...]:
-    """Files in UTF-8 with their first records. Others are transcoded into `scratch`. Raises InputError."""
+    """Files in UTF-8 with their first records. Others are transcoded into `scratch`, under `readers.placed`. Raises InputError."""
     codec = codec_of(reader.encoding)
     sources = []
     for number, found in enumerate(files):
         path = found.local
         if codec not in ("utf-8-sig", "ascii"):
-            path = transcoded(found, codec, reader.encoding, os.path.join(scratch, f"text{number}.csv"))
+            path = transcoded(found, codec, reader.encoding, os.path.join(scratch, f"f{number:07}-text.csv"))
         elif codec == "ascii":
             _only_ascii(found)
         sources.append(_source(reader, found, path))

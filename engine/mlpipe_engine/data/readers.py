@@ -51,13 +51,20 @@ class Base:
 
 
 def base(
-    definition: DatasetDefinition, found: Sequence[Found], scratch: str, connection: DuckDBPyConnection, tag: str = ""
+    definition: DatasetDefinition,
+    found: Sequence[Found],
+    scratch: str,
+    connection: DuckDBPyConnection,
+    tag: str = "",
+    *,
+    identify: bool = False,
 ) -> Base:
-    """Raises InputError when there is nothing to read, or when files do not go together."""
+    """`identify`: `identified` will be used. Raises InputError when there is nothing to read, or when files do not go together."""
     reader = definition.reader
     if not found:
         raise InputError(f"no file is there for {', '.join(definition.paths)}", hint="Correct the path, or bring the file.")
-    given = _distinct(found, scratch)
+    added = path_columns(definition, found)
+    given = _distinct(found, scratch, everyone=len(found) > 1 and (identify or bool(added.names)))
     scanned: Scan | None = None
     if isinstance(reader, DelimitedReader):
         scanned = delimited.scan(reader, delimited.prepare(reader, given, scratch), connection)
@@ -73,12 +80,11 @@ def base(
         paths = [given[0].local]
         raw, numbered = queries.rows(reader, given[0], scratch, connection, tag), False
         raw = f"SELECT *, {literal(paths[0])} AS {identifier(FILE_COLUMN)} FROM ({raw})"
-    _refuse_reserved(raw, connection)
-    added = path_columns(definition, given)
-    files = f"__files{tag}"
-    _files_table(files, paths, given, added, connection)
-    sql = _with_path_columns(raw, files, added, connection)
-    identified, keeps_order = _identified(sql, files, len(paths), numbered)
+    own = [row[0] for row in connection.execute(f"DESCRIBE {raw}").fetchall()]
+    _refuse_reserved(own)
+    number_of = "0" if len(given) == 1 else f"CAST(substr({identifier(FILE_COLUMN)}, {len(scratch) + 3}, 7) AS INTEGER)"
+    sql = _with_path_columns(raw, own, added, number_of)
+    identified, keeps_order = _identified(sql, given, number_of, numbered)
     return Base(sql, identified, keeps_order, tuple(paths), tuple(zip(paths, given, strict=True)), scanned)
 
 
@@ -97,14 +103,23 @@ def explain(definition: DatasetDefinition, built: Base, connection: DuckDBPyConn
     return None
 
 
-def _distinct(found: Sequence[Found], scratch: str) -> list[Found]:
-    """Every file under a path of its own: two objects of equal bytes may lie behind one cached copy."""
+def placed(scratch: str, number: int, name: str) -> str:
+    """The path of a file of ours that stands for file `number`: the number is read from it again by SQL."""
+    return os.path.join(scratch, f"f{number:07}-{name}")
+
+
+def _distinct(found: Sequence[Found], scratch: str, *, everyone: bool) -> list[Found]:
+    """Every file under a path of its own: two objects of equal bytes may lie behind one cached copy.
+
+    `everyone`: under a path that tells its number. A join with a table of files would lose the order of rows.
+    """
     seen: set[str] = set()
     given = []
     for number, item in enumerate(found):
         path = os.path.abspath(item.local)
-        if path in seen:
-            link = os.path.join(scratch, f"again{number}")
+        if everyone or path in seen:
+            # The end of the name says how a file is compressed.
+            link = placed(scratch, number, os.path.basename(item.address)[-40:].replace("?", "_"))
             try:
                 os.symlink(path, link)
             except OSError as error:
@@ -115,8 +130,7 @@ def _distinct(found: Sequence[Found], scratch: str) -> list[Found]:
     return given
 
 
-def _refuse_reserved(raw: str, connection: DuckDBPyConnection) -> None:
-    names = [row[0] for row in connection.execute(f"DESCRIBE {raw}").fetchall()]
+def _refuse_reserved(names: Sequence[str]) -> None:
     for name in names:
         if name in (NAME_COLUMN, ORDER_COLUMN) or names.count(name) > 1:
             raise InputError(f"a column is called {name!r}, which is used here for something else", hint="Give it another name.")
@@ -125,22 +139,8 @@ def _refuse_reserved(raw: str, connection: DuckDBPyConnection) -> None:
 # -- columns from paths --------------------------------------------------------------------------------------------------
 
 
-def _files_table(
-    files: str, paths: Sequence[str], found: Sequence[Found], added: PathColumns, connection: DuckDBPyConnection
-) -> None:
-    columns = [f"{identifier(name)} {kind}" for name, kind in zip(added.names, added.types, strict=True)]
-    head = f"{identifier(FILE_COLUMN)} VARCHAR, {identifier(NAME_COLUMN)} VARCHAR, __number BIGINT"
-    connection.execute(f"CREATE TEMP TABLE {files} ({', '.join([head, *columns])})")
-    rows = [
-        f"({', '.join([literal(path), literal(_utf8(item.path)), str(number), *map(_value, row)])})"
-        for number, (path, item, row) in enumerate(zip(paths, found, added.rows, strict=True))
-    ]
-    for start in range(0, len(rows), 1000):
-        connection.execute(f"INSERT INTO {files} VALUES {', '.join(rows[start : start + 1000])}")
-
-
-def _utf8(name: str) -> str:
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def _values(values: Sequence[object], kind: str) -> str:
+    return f"CAST([{', '.join(map(_value, values))}] AS {kind}[])"
 
 
 def _value(value: object) -> str:
@@ -149,36 +149,38 @@ def _value(value: object) -> str:
     return str(value) if isinstance(value, int) else literal(_utf8(str(value)))
 
 
-def _with_path_columns(raw: str, files: str, added: PathColumns, connection: DuckDBPyConnection) -> str:
+def _utf8(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _with_path_columns(raw: str, own: Sequence[str], added: PathColumns, number_of: str) -> str:
     if not added.names:
         return raw
-    own = [row[0] for row in connection.execute(f"DESCRIBE {raw}").fetchall()]
-    first = [name for name in added.names if name == "Path"]
-    last = [name for name in added.names if name != "Path"]
-    for name in first:
-        if name in own:
-            raise InputError(
-                "the files have a column called Path themselves", field="include_path", hint="Leave include_path out."
-            )
-    chosen = [f"f.{identifier(name)}" for name in first]
-    chosen += [f"r.{identifier(name)}" for name in own if name not in last]
-    chosen += [f"f.{identifier(name)}" for name in last]
-    return f"SELECT {', '.join(chosen)} FROM ({raw}) r LEFT JOIN {files} f USING ({identifier(FILE_COLUMN)})"
+    made = {
+        name: f"({_values([row[at] for row in added.rows], kind)})[{number_of} + 1] AS {identifier(name)}"
+        for at, (name, kind) in enumerate(zip(added.names, added.types, strict=True))
+    }
+    if "Path" in made and "Path" in own:
+        raise InputError("the files have a column called Path themselves", field="include_path", hint="Leave include_path out.")
+    chosen = [made.pop("Path")] if "Path" in made else []
+    chosen += [identifier(name) for name in own if name not in made]
+    chosen += made.values()
+    return f"SELECT {', '.join(chosen)} FROM ({raw})"
 
 
-def _identified(sql: str, files: str, count: int, numbered: bool) -> tuple[str, bool]:
-    file, name, row, order = map(identifier, (FILE_COLUMN, NAME_COLUMN, ROW_COLUMN, ORDER_COLUMN))
+def _identified(sql: str, given: Sequence[Found], number_of: str, numbered: bool) -> tuple[str, bool]:
+    file, row, order = map(identifier, (FILE_COLUMN, ROW_COLUMN, ORDER_COLUMN))
+    name = f"({_values([item.path for item in given], 'VARCHAR')})[{number_of} + 1] AS {identifier(NAME_COLUMN)}"
     if numbered:
-        place = f"f.__number * 1099511627776 + r.{row} AS {order}"
-        return f"SELECT r.*, {place}, f.{name} FROM ({sql}) r LEFT JOIN {files} f USING ({file})", True
+        place = f"CAST({number_of} AS BIGINT) * 1099511627776 + {row} AS {order}"
+        return f"SELECT *, {place}, {name} FROM ({sql})", True
     ordered = f"SELECT *, row_number() OVER () AS {order} FROM ({sql})"
-    if count == 1:
-        return f"SELECT r.*, r.{order} - 1 AS {row}, f.{name} FROM ({ordered}) r, {files} f", True
-    starts = f"SELECT {file}, min({order}) AS __start FROM __rows GROUP BY ALL"
+    if len(given) == 1:
+        return f"SELECT *, {order} - 1 AS {row}, {name} FROM ({ordered})", True
+    starts = f"SELECT {file} AS __of, min({order}) AS __start FROM __rows GROUP BY ALL"
     return (
-        f"SELECT * EXCLUDE (__start, __number) FROM (WITH __rows AS MATERIALIZED ({ordered}), __starts AS ({starts})"
-        f" SELECT r.*, r.{order} - s.__start AS {row}, s.__start, f.{name}, f.__number"
-        f" FROM __rows r JOIN __starts s USING ({file}) JOIN {files} f USING ({file}))"
+        f"SELECT * EXCLUDE (__start, __of), {name} FROM (WITH __rows AS MATERIALIZED ({ordered}), __starts AS ({starts})"
+        f" SELECT r.*, r.{order} - s.__start AS {row}, s.__start, s.__of FROM __rows r JOIN __starts s ON r.{file} = s.__of)"
     ), False
 
 
@@ -252,10 +254,10 @@ def _json_file(reader: JsonLinesReader, found: Found, scratch: str, number: int)
     path = found.local
     codec = delimited.codec_of(reader.encoding)
     if codec not in ("utf-8-sig", "ascii"):
-        path = delimited.transcoded(found, codec, reader.encoding, os.path.join(scratch, f"lines{number}.json"))
+        path = delimited.transcoded(found, codec, reader.encoding, placed(scratch, number, "lines.json"))
     if reader.invalid_lines == "error":
         return path
-    target = os.path.join(scratch, f"valid{number}.json")
+    target = placed(scratch, number, "valid.json")
     try:
         with open(target, "xb") as out:
             for _, line, valid in _json_lines(path):

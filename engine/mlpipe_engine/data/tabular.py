@@ -241,11 +241,11 @@ def compiled(
     if definition.depends_on_clock:
         raise AssertionError("stop the clock first: definition.at(now)")
     kept, notes = files.pruned(definition, found)
+    by_hash = any(isinstance(operation, SampleRows | SplitRows) for operation in definition.operations)
     with duck.translated("read the dataset"):
-        base = readers.base(definition, kept, scratch, connection, tag)
+        base = readers.base(definition, kept, scratch, connection, tag, identify=by_hash)
         described = connection.execute(f"DESCRIBE {base.sql}").fetchall()
     columns = [ColumnSchema(name, kind) for name, kind, *_ in described if name not in (FILE_COLUMN, ROW_COLUMN)]
-    by_hash = any(isinstance(operation, SampleRows | SplitRows) for operation in definition.operations)
     plan = _Plan(base, columns, by_hash)
     for operation in definition.operations:
         plan.apply(operation)
