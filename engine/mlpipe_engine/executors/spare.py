@@ -29,6 +29,7 @@ class SpareFolders:
         self._count = 0
         self._mode = 0
         self._links: dict[str, str] = {}
+        self._made = 0
 
     def take(self, step_dir: str) -> bool:
         """Put one at `step_dir`; False when there is none. Raises OSError."""
@@ -39,6 +40,8 @@ class SpareFolders:
             os.rename(spare, step_dir)
         except FileNotFoundError:
             os.makedirs(os.path.dirname(step_dir), exist_ok=True)
+            if not os.path.isdir(spare):  # somebody cleaned up
+                return False
             os.rename(spare, step_dir)
         return True
 
@@ -62,15 +65,26 @@ class SpareFolders:
     def link(self, target: str, place: str) -> None:
         """A symbolic link, as one more name of the first with that target: names are cheap, links are files. Raises OSError."""
         known = self._links.get(target)
-        if known is None:
-            os.symlink(target, place)
+        if known is not None:
+            try:
+                os.link(known, place, follow_symlinks=False)
+                return
+            except OSError:  # it has as many names as a file can have, or is gone
+                del self._links[target]
+        os.symlink(target, place)
+        if sys.platform == "linux":
+            self._remember(target, place)
+
+    def _remember(self, target: str, place: str) -> None:
+        known = f"{self._folder}/links/{self._made}"
+        self._made += 1
+        try:
             if not self._links:
                 os.makedirs(f"{self._folder}/links", exist_ok=True)
-            known = f"{self._folder}/links/{len(self._links)}"
             os.link(place, known, follow_symlinks=False)
-            self._links[target] = known
-        else:
-            os.link(known, place, follow_symlinks=False)
+        except OSError:
+            return
+        self._links[target] = known
 
     def _is_plain(self, layout: Layout) -> bool:
         """Whether it has only what `staging.lay_out` makes, with the modes it had."""

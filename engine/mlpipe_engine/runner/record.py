@@ -106,8 +106,10 @@ class StepRows:
             "seconds": result.seconds, "outputs": pairs(result.outputs), "error": "",
         }  # fmt: skip
         event = self._event(step, State.REUSED, now, seconds=result.seconds, reused_from=result.run_number, causes=note)
+        known = plan.manifest.fingerprint == result.fingerprint  # then its text was written with the result
+        documents = () if known else self._texts.documents(plan.manifest)
         copied = (result.run_number, result.step, step)
-        self._change(step, columns, event, documents=self._texts.documents(plan.manifest), copied=copied, told=True)
+        self._change(step, columns, event, documents=documents, copied=copied, told=True)
 
     def succeeded(
         self, step: str, plan: StepPlan, collected: Collected, finished: Finished, seconds: float, *,

@@ -93,8 +93,18 @@ def read_manifest(database: Database, fingerprint: str) -> Manifest | None:
     if body is None:
         return None
     environment, rest = wire.load(tuple, body)
-    text = read_document(database, environment)
-    return Manifest.of([*rest, *(wire.load(tuple, text) if text else ())])
+    known = _environments.get(environment)
+    if known is None:
+        text = read_document(database, environment)
+        known = wire.load(tuple, text) if text else ()
+        if text:  # named by its content: it cannot become another
+            _environments.clear()
+            _environments[environment] = known
+    return Manifest.of([*rest, *known])
+
+
+_environments: dict[str, tuple[ManifestEntry, ...]] = {}
+"""The last one that was read: a hundred entries that most manifests share."""
 
 
 def pairs(items: Iterable[tuple[str, object]]) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,7 +32,7 @@ class Recorder:
     """`sync` makes the bytes of published artifacts durable; it is called before a transaction that names any."""
 
     def __init__(
-        self, state_dir: str, sync: Callable[[], None], journal: Journal | None = None, *, window_seconds: float = 0.05
+        self, state_dir: str, sync: Callable[[], None], journal: Journal | None = None, *, window_seconds: float = 0.07
     ) -> None:
         self._state_dir = state_dir
         self._sync = sync
@@ -131,14 +130,11 @@ class Recorder:
         if first is None:
             return [], False
         group = [first]
-        deadline = time.monotonic() + self._window
+        self._hurry.wait(self._window)  # asleep for all of it: to be woken for every entry costs more than to write it
         while True:
-            left = 0.0 if self._hurry.is_set() else deadline - time.monotonic()
             try:
-                entry = self._queue.get(timeout=min(left, 0.01)) if left > 0 else self._queue.get_nowait()
+                entry = self._queue.get_nowait()
             except queue.Empty:
-                if left > 0:
-                    continue
                 return group, True
             if entry is None:
                 return group, False
