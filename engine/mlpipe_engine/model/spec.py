@@ -164,6 +164,8 @@ class OutputSpec:
     datastore: str | None = None
     destination: str | None = None
     source_globs: str | None = None
+    overwrite: bool = False
+    """A delivery may replace what no run of this project put there."""
     pipeline_output_name: str | None = None
     register: Registration | None = None
     """After the step ended well, as a dataset."""

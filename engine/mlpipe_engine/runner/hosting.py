@@ -30,6 +30,7 @@ from mlpipe_engine.store.recorder import Recorder
 if TYPE_CHECKING:
     from mlpipe_engine.config.project import ProjectConfig
     from mlpipe_engine.runner.decisions import Decisions
+    from mlpipe_engine.runner.delivering import Deliveries
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.database import Database
 
@@ -91,10 +92,25 @@ def _parts(
         root=site.root, state_dir=site.state_dir, workspace=site.config.name, spec=decisions.spec, options=decisions.options,
         parameters=decisions.parameters, selection=selection, parents=upstream(decisions.spec), finished_before=before,
         decisions=decisions, snapshots=snapshots, artifacts=site.artifacts, queries=results_of,
+        deliveries=_deliveries(site, run, decisions, recorder, wake),
         executor=ProcessExecutor(wake_fd), leases=leases, recorder=recorder, journal=_journal(site), max_log_bytes=site.config.store.max_log_bytes,
         place=_place(site.state_dir), signaled=lambda: signals.received,
         cancel_requested=lambda: queries.cancel_requested(run.id), wake=wake,
         tables=Tables(site.root, site.state_dir, run, decisions, site.artifacts, recorder, wake),
+    )  # fmt: skip
+
+
+def _deliveries(
+    site: Site, run: RunRecord, decisions: Decisions, recorder: Recorder, wake: Callable[[], None]
+) -> Deliveries | None:  # fmt: skip
+    if not any(output.datastore for step in decisions.spec.steps for output in step.outputs):
+        return None  # nothing of it is imported where nothing is delivered
+    from mlpipe_engine.runner.delivering import Deliveries, delivers
+
+    if not delivers(decisions.spec) or decisions.resolver.datastores is None:
+        return None
+    return Deliveries(
+        run, decisions.resolver.datastores, site.artifacts, site.database, recorder, decisions.parameters, wake
     )  # fmt: skip
 
 

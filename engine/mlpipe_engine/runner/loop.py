@@ -104,6 +104,7 @@ class Run:
         try:
             while not self._scheduler.done:
                 self._turn()
+            self._wait_for_deliveries()
             return self._finish()
         finally:
             self._close()
@@ -124,6 +125,18 @@ class Run:
         for future in [future for future in self._collecting if future.done()]:
             self._collected(*self._collecting.pop(future), future.result())
         self._follow()
+
+    def _wait_for_deliveries(self) -> None:
+        deliveries = self._parts.deliveries
+        while deliveries is not None and deliveries.take():
+            self._parts.recorder.check()
+            self._look_for_cancel()
+            if self._canceled:
+                deliveries.cancel()
+            self._emit()
+            deliveries.wait(_TICK_SECONDS)
+        if deliveries is not None and deliveries.errors and not self._canceled:
+            self._error = "; ".join(deliveries.errors)
 
     def _pause(self) -> float:
         """How long nothing can happen unless the executor or a signal wakes us."""
@@ -191,6 +204,8 @@ class Run:
         for metric in self._decisions.metrics_of(result):
             self._note_metric(step.name, metric[0], metric[1])
         self._saved_seconds += result.seconds
+        if self._parts.deliveries is not None:
+            self._parts.deliveries.begin(step, dict(result.outputs), result)
         self._count_and_settle(step.name, State.REUSED, "reused")
 
     def _quarantine_lost(self) -> None:
@@ -340,6 +355,8 @@ class Run:
             pipeline=self._spec.name, structure=attempt.plan.code.structure if attempt.plan.code else "",
             then=(lambda: unlock(*lock)) if lock else None,
         )  # fmt: skip
+        if self._parts.deliveries is not None:
+            self._parts.deliveries.begin(attempt.step, dict(collected.outputs))
         self._count_and_settle(attempt.step.name, State.SUCCEEDED, "executed")
 
     def _failed_attempt(self, attempt: _Attempt, finished: Finished, error: str) -> None:
@@ -398,7 +415,7 @@ class Run:
     def _final_state(self) -> State:
         if self._canceled:
             return State.CANCELED
-        if self._counts["failed"]:
+        if self._counts["failed"] or self._error:
             return State.FAILED
         return State.SUCCEEDED if self._counts["executed"] or not self._counts["reused"] else State.REUSED
 
@@ -433,6 +450,8 @@ class Run:
             self._release(attempt)
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._parts.deliveries is not None:
+            self._parts.deliveries.close()
         self._parts.recorder.close()
         self._parts.journal.close()
 

@@ -35,6 +35,7 @@ from mlpipe_engine.store.recorder import Recorder
 if TYPE_CHECKING:
     from mlpipe_engine.executors.interpreters import EnvironmentDescription
     from mlpipe_engine.executors.leases import Leases
+    from mlpipe_engine.runner.delivering import Deliveries
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.results import ResultQueries
@@ -69,6 +70,8 @@ class RunParts:
     """Another process asked for it."""
     wake: Callable[[], None]
     tables: Tables
+    deliveries: Deliveries | None = None
+    """Where an output of the pipeline goes to a datastore."""
 
     def require_project(self) -> None:
         """Raises FilesystemError when the project's state was deleted under the run: nothing may make half of it anew."""

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from mlpipe_engine.config.project import ComputeConfig, ProjectConfig
     from mlpipe_engine.data.local import PathInput
     from mlpipe_engine.data.places import Places
-    from mlpipe_engine.data.places import Surroundings as DataSurroundings
     from mlpipe_engine.executors.choosing import Wanted
     from mlpipe_engine.executors.environments import Recipe
     from mlpipe_engine.executors.interpreters import EnvironmentDescription, Interpreter
     from mlpipe_engine.hashing.stat_cache import StatCache
     from mlpipe_engine.runner.provision import Environments
+    from mlpipe_engine.runner.sources import DataSources
     from mlpipe_engine.snapshots.source import SourceSnapshots
 
 
@@ -40,7 +40,7 @@ class Resolver:
         snapshots: SourceSnapshots,
         stats: StatCache,
         cached: Callable[[str], str | None],
-        datastores: DataSurroundings | None = None,
+        datastores: DataSources | None = None,
     ) -> None:
         """`datastores` may be left out where no input is looked at."""
         self.root = root
@@ -57,7 +57,7 @@ class Resolver:
         self.say: Callable[[str], None] | None = None
         """Where the building of environments is told; None: nothing is built, and steps that need it are undecided."""
         self._commands: dict[tuple[str, str], tuple[ManifestEntry, ...]] = {}
-        self._datastores = datastores
+        self.datastores = datastores
         self.to_cache: dict[str, str] = {}
         """What the store should keep for the next time."""
 
@@ -91,8 +91,8 @@ class Resolver:
     def places(self) -> Places:
         from mlpipe_engine.data.places import Places
 
-        assert self._datastores is not None
-        return Places(self.root, self.stats, self._datastores)
+        assert self.datastores is not None
+        return Places(self.root, self.stats, self.datastores)
 
     def path_input(self, source: PathSource, step: StepSpec) -> PathInput:
         """Content of a path or glob. Raises InputMissingError naming the step, SnapshotError."""

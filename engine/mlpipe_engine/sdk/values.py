@@ -136,6 +136,7 @@ class PipelineData(Output):
         self._spec = OutputSpec(
             name=self.output_name, mode="upload" if output_mode == "upload" else "mount", is_directory=is_directory, allow_missing=allow_missing,
             path_on_compute=output_path_on_compute, datastore=_datastore_name(datastore), pipeline_output_name=pipeline_output_name,
+            overwrite=bool(output_overwrite),
         )  # fmt: skip
 
     def spec(self) -> OutputSpec:
@@ -213,7 +214,7 @@ class OutputFileDatasetConfig(Output):
         return OutputSpec(name=self._port, **self._changes)  # type: ignore[arg-type]
 
     def as_upload(self, overwrite: bool = False, source_globs: str | None = None) -> OutputFileDatasetConfig:
-        return self._changed(mode="upload", source_globs=source_globs)
+        return self._changed(mode="upload", source_globs=source_globs, overwrite=overwrite)
 
     def as_mount(self, disable_metadata_cache: bool = False) -> OutputFileDatasetConfig:
         return self._changed(mode="mount")
