@@ -142,9 +142,12 @@ def test_the_core_reads_no_clock_and_no_file() -> None:
 
 
 PUBLIC = [
-    "AmlCompute", "CommandStep", "ComputeTarget", "ComputeTargetException", "CondaDependencies", "ConfigError", "Dataset", "Datastore", "DefinitionError", "DockerConfiguration", "DockerSection", "Environment", "ExecutionError", "Experiment", "FileDataset", "InputError", "MlpipeError",
-    "OutputFileDatasetConfig", "Pipeline", "PipelineData", "PipelineParameter", "PipelineRun", "PythonScriptStep", "Run", "RunConfiguration",
-    "RunFailedError", "StepRun", "StepSequence", "StoreError", "Workspace", "__version__",
+    "AdlaStep", "AmlCompute", "CommandStep", "ComputeTarget", "ComputeTargetException", "CondaDependencies", "ConfigError",
+    "DataTransferStep", "DataType", "Dataset", "Datastore", "DefinitionError", "DockerConfiguration", "DockerSection",
+    "Environment", "ExecutionError", "Experiment", "FileDataset", "InputError", "MlpipeError", "OutputFileDatasetConfig",
+    "Pipeline", "PipelineData", "PipelineParameter", "PipelineRun", "PromoteHeadersBehavior", "PythonScriptStep", "Run",
+    "RunConfiguration", "RunFailedError", "SqlStep", "StepRun", "StepSequence", "StoreError", "TabularDataset", "Workspace",
+    "__version__",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from mlpipe_engine.config.pools import read_pools
 from mlpipe_engine.errors import ConfigError, ProjectNotFoundError, nearest
+from mlpipe_engine.model.datastores import BUILT_IN, SETTINGS, DatastoreSpec
 
 FILE_NAME = "mlpipe.toml"
 MAX_BYTES = 1 << 20
@@ -79,6 +80,9 @@ class ProjectConfig:
     no_index: bool = False
     """True: packages of environments come from `find_links` alone; nothing is fetched."""
     store: StoreConfig = StoreConfig()
+    datastores: tuple[DatastoreSpec, ...] = ()
+    """Those of the tables [datastore.NAME]."""
+    default_datastore: str | None = None
     path: str = ""
 
     def line(self, table: str, key: str) -> str:
@@ -100,7 +104,8 @@ class ProjectConfig:
 
 _SCHEMA: dict[str, dict[str, str]] = {
     "project": {"name": "text", "default_pipeline": "text", "python": "text"},
-    "default": {"compute": "text", "python": "text"},
+    "default": {"compute": "text", "python": "text", "datastore": "text"},
+    "datastore.*": {"url": "text", **dict.fromkeys(SETTINGS, "setting")},
     "environments": {"find_links": "texts", "no_index": "flag"},
     "store": {"quota": "quota", "network": "switch", "max_log": "size"},
     "compute.*": {
@@ -110,6 +115,7 @@ _SCHEMA: dict[str, dict[str, str]] = {
     },
 }  # fmt: skip
 """Table -> key -> what is expected."""
+_TABLES = ("project", "default", "store", "compute", "environments", "datastore")
 _CHOICES = {"priority": ["dedicated", "lowpriority"], "audit": ["python", "full", "off"], "isolation": ["none", "strict"]}
 
 
@@ -174,6 +180,8 @@ def load_config(root: str) -> ProjectConfig:
         find_links=(links,) if isinstance(links, str) else tuple(links),
         no_index=environments.get("no_index", False),
         store=_store(document.get("store", {})),
+        datastores=_datastores(document.get("datastore", {}), text, path),
+        default_datastore=default.get("datastore"),
         path=path,
     )
     if "compute" in default:
@@ -188,6 +196,27 @@ def load_config(root: str) -> ProjectConfig:
 
 def _texts(value: str | list[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _datastores(tables: Mapping[str, Mapping[str, Any]], text: str, path: str) -> tuple[DatastoreSpec, ...]:
+    found: list[DatastoreSpec] = []
+    for name, table in tables.items():
+        where = f"{path}:{_line(text, '', f'datastore.{name}')}"
+        if name in BUILT_IN:
+            raise ConfigError(
+                f"the datastore {name!r} is built in", where=where, field=f"datastore.{name}", hint="Choose another name."
+            )
+        if "url" not in table:
+            raise ConfigError("a datastore without a URL", where=where, field=f"datastore.{name}.url", expected='url = "..."')
+        settings = {key: str(value).lower() if isinstance(value, bool) else value for key, value in table.items() if key != "url"}
+        try:
+            found.append(DatastoreSpec.of(name, table["url"], settings, origin="mlpipe.toml", where=where))
+        except ConfigError as error:
+            key = error.field.rpartition(".")[2]
+            if key in table:
+                error.where = f"{path}:{_line(text, f'datastore.{name}', key)}"
+            raise
+    return tuple(found)
 
 
 def _store(table: Mapping[str, Any]) -> StoreConfig:
@@ -262,14 +291,15 @@ def _parsed(text: str, path: str) -> dict[str, Any]:
 
 def _check(document: Mapping[str, Any], text: str, path: str) -> None:
     for table, value in document.items():
-        if table not in ("project", "default", "store", "compute", "environments"):
-            raise _unknown(
-                table, ["project", "default", "store", "compute", "environments"], f"{path}:{_line(text, '', table)}", table
-            )
+        if table not in _TABLES:
+            raise _unknown(table, list(_TABLES), f"{path}:{_line(text, '', table)}", table)
         if not isinstance(value, dict):
             raise ConfigError(
                 f"found {_kind(value)}", where=f"{path}:{_line(text, '', table)}", field=table, expected=f"a table [{table}]"
             )
+        if table == "datastore":
+            _check_datastores(value, text, path)
+            continue
         if table != "compute":
             _check_table(value, _SCHEMA[table], table, text, path)
             continue
@@ -295,6 +325,16 @@ def _check(document: Mapping[str, Any], text: str, path: str) -> None:
                 )
 
 
+def _check_datastores(tables: Mapping[str, Any], text: str, path: str) -> None:
+    for name, table in tables.items():
+        where = f"{path}:{_line(text, 'datastore', name)}"
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"found {_kind(table)}", where=where, field=f"datastore.{name}", expected=f"a table [datastore.{name}]"
+            )
+        _check_table(table, _SCHEMA["datastore.*"], f"datastore.{name}", text, path)
+
+
 def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str, text: str, path: str) -> None:
     for key, value in table.items():
         where, field = f"{path}:{_line(text, name, key)}", f"{name}.{key}"
@@ -303,6 +343,9 @@ def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str,
         wanted = schema[key]
         if wanted == "text" and (not isinstance(value, str) or not value.strip()):
             raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="a text that is not empty, in quotes")
+        if wanted == "setting" and (not isinstance(value, str | bool) or value == ""):
+            kind = "a list" if isinstance(value, list) else "a value that is no text"  # not shown: it may be a secret
+            raise ConfigError(f"found {kind}", where=where, field=field, expected="a text that is not empty, in quotes")
         if wanted == "number" and (
             isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0
         ):

@@ -63,7 +63,7 @@ def container_task(
     environment |= staging.variables(step, layout, parts.parameters, about)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [sdk, hook, declared.get("PYTHONPATH")]))
     # no MLPIPE_RUN and no MLPIPE_ATTEMPT: by them processes of dead runners are found and ended, and containers outlive theirs
-    words = staging.argv(step, layout, parts.parameters, image.python)
+    words = staging.argv(step, layout, parts.parameters, image.python, sdk)
     program = (
         words[0] if os.path.isabs(words[0]) or "/" not in words[0] else os.path.normpath(os.path.join(layout.code, words[0]))
     )
