@@ -145,4 +145,6 @@ def rounded(value: float) -> int:
 
 
 def _rank(seed: int, path: str) -> int:
-    return int.from_bytes(hashlib.md5(f"{seed}:{path}".encode("utf-8", "surrogateescape"), usedforsecurity=False).digest(), "little")
+    return int.from_bytes(
+        hashlib.md5(f"{seed}:{path}".encode("utf-8", "surrogateescape"), usedforsecurity=False).digest(), "little"
+    )
