@@ -409,3 +409,19 @@ p = Pipeline(ws, [t], name="p")
     assert content[:4] == b"PAR1"
     delivered.unlink()
     assert world.run().states == {"t": "reused"} and delivered.read_bytes() == content
+
+
+def test_a_run_that_took_a_registered_dataset_is_replayed_elsewhere(world: World, tmp_path: Path) -> None:
+    world.write("t.csv", "i\n1\n2\n")
+    run_script(world, "from mlpipe_engine import *\nws = Workspace.from_config()\n" + CSV + '\nt.register(ws, "numbers")\n')
+    define(
+        world,
+        "Dataset.get_by_name(ws, 'numbers').filter(col('i') > 1).as_named_input('a')",
+        "from mlpipe_engine.sdk.expressions import col",
+    )
+    assert found(world.run()) == {"a": ["a.parquet", [[2]]]}
+    bundle = tmp_path / "run.zip"
+    assert world.cli("export", "1", "-o", str(bundle)).returncode == 0
+    (world.root / "t.csv").unlink()
+    replayed = world.cli("replay", str(bundle))
+    assert replayed.returncode == 0 and "equal" in replayed.stdout, replayed.stdout + replayed.stderr

@@ -19,6 +19,7 @@ from mlpipe_engine.model.manifest import Manifest, Section
 from mlpipe_engine.model.plan import Result
 from mlpipe_engine.model.records import ArtifactRecord, RunRecord, StepRecord
 from mlpipe_engine.model.spec import PathSource, PipelineSpec, StepOutputSource, StepSpec
+from mlpipe_engine.runner.versions import without_names
 from mlpipe_engine.model.states import FINAL
 from mlpipe_engine.model.trees import Tree
 from mlpipe_engine.runner.record import utc_now
@@ -64,7 +65,7 @@ class Gathering:
             raise UsageError(f"run {run.number} is {run.state}; only a run that has ended can be taken along")
         self._source, self._run = source, run
         queries = RunQueries(source.database)
-        self._spec, self._options = queries.spec(run), queries.options(run.id)
+        self._spec, self._options = without_names(queries.spec(run), source.database), queries.options(run.id)
         self._steps = queries.steps(run)
         self.places: dict[str, str] = {}
         """Digest -> where its bytes lie."""
