@@ -1,4 +1,4 @@
-"""Set-up and chores of the project: python3 dev.py demo | test | lint | check | gates | bench | faults | lock. Standard library only.
+"""Set-up and chores of the project: python3 dev.py demo | test | lint | check | gates | bench | faults | schema | lock. Standard library only.
 
 The first call makes .venv inside the clone from requirements.lock (with hashes); later calls fetch nothing. Needs no root, no
 compiler and no make. $PYTHON chooses the interpreter, else the first of python3.14 ... python3.11 that works is taken.
@@ -43,6 +43,7 @@ def main(words):
         "bench": bench,
         "faults": faults,
         "lock": lock,
+        "schema": schema,
         "venv": lambda _: 0,
     }
     if not words or words[0] not in chores:
@@ -101,6 +102,11 @@ def bench(words):
 def faults(words):
     """Kill, tear, fail, cut the power: campaigns of minutes to hours, each with a one-line verdict. Needs a C compiler."""
     return call([PYTHON, os.path.join(HERE, "tests", "faults"), *words])
+
+
+def schema(words):
+    """Write the text a new store is made from, after a migration was added."""
+    return call([PYTHON, "-c", "from mlpipe_engine.store import blank; blank.write()"])
 
 
 def lock(words):

@@ -14,22 +14,11 @@ if TYPE_CHECKING:
     from mlpipe_engine.data.objects import RemoteObject
     from mlpipe_engine.data.places import Places
     from mlpipe_engine.data.transfer import OnConflict, Seen, Transferred
-    from mlpipe_engine.hashing.stat_cache import StatCache
-    from mlpipe_engine.runner.sources import DataSources
     from mlpipe_engine.store.deliveries import Delivery
 
 
 class Storing(Keeping):
     """Names of datastores are those of `datastores()`; paths in them are relative."""
-
-    def data_sources(self, stats: StatCache | None = None) -> DataSources:
-        """Where addresses lead in this project. One for each plan, run or question."""
-        from mlpipe_engine.runner.sources import DataSources
-
-        return DataSources(self.root, self.config.datastores, self._registered_datastores, stats or self._stats(), self._say_now)
-
-    def _say_now(self, text: str) -> None:
-        self.say(text)
 
     def places(self) -> Places:
         """The way from addresses to files, for a question of its own (a run has one that all its steps share)."""
@@ -37,11 +26,6 @@ class Storing(Keeping):
 
         stats = self._stats()
         return Places(self.root, stats, self.data_sources(stats))
-
-    def _registered_datastores(self) -> tuple[DatastoreSpec, ...]:
-        from mlpipe_engine.config.registered import read
-
-        return read(self.root).datastores
 
     def datastores(self) -> tuple[DatastoreSpec, ...]:
         """Built in, declared in mlpipe.toml, registered."""

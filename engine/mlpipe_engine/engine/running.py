@@ -72,23 +72,6 @@ class Running(DatasetVerbs):
                 decisions.assume(step)
         return decisions, selection.run
 
-    def _unchecked(self, spec: PipelineSpec, options: SubmitOptions) -> Decisions:
-        from mlpipe_engine.planning import parameters
-        from mlpipe_engine.runner import versions
-        from mlpipe_engine.runner.decisions import Decisions
-        from mlpipe_engine.runner.resolve import Resolver
-
-        values = dict(parameters.effective(spec, dict(options.parameters)))
-        stats = self._stats()
-        snapshots = self._snapshots(stats)
-        resolver = Resolver(self.root, self.config, snapshots, stats, self._cached, self.data_sources(stats))
-        database = self._database()
-        queries = results.ResultQueries(database) if database else None
-        return Decisions(
-            versions.looked_up(spec, database), options, values, resolver, snapshots, self._artifacts(), database, queries,
-            self.config.default_compute, as_written=spec,
-        )  # fmt: skip
-
     def _check_computes(self, spec: PipelineSpec, decisions: Decisions, selected: frozenset[str]) -> None:
         for step in spec.steps:
             if step.name not in selected:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from mlpipe_engine.errors import FilesystemError, StagingError
 from mlpipe_engine.executors import tools
+from mlpipe_engine.hashing.files import real_path
 from mlpipe_engine.model.execution import StepTask
 from mlpipe_engine.model.spec import OWN_KINDS, InputRef, Json, LiteralRef, OutputRef, ParameterRef, Part, StepSpec, Text, Word
 from mlpipe_engine.planning.parameters import render
@@ -66,6 +67,8 @@ class Layout:
     step_dir: str
     inputs: dict[str, str]
     outputs: dict[str, str]
+    lent: tuple[str, ...] = ()
+    """Real paths of what the links in in/ lead to."""
 
     @property
     def code(self) -> str:
@@ -82,22 +85,21 @@ def lay_out(
     inputs: list[Lent],
     lay_out_code: Callable[[str], None] | None,
     about: Circumstances,
+    take_spare: Callable[[str], bool] | None = None,
+    link: Callable[[str, str], None] = os.symlink,
 ) -> Layout:
-    """Make the folders and fill them. Raises StagingError, FilesystemError; what was made stays for inspection."""
+    """Make the folders and fill them. Raises StagingError, FilesystemError; what was made stays for inspection.
+
+    `take_spare` puts an empty step directory at the place, if it has one; for steps without code.
+    """
     try:
-        os.makedirs(step_dir)
-        for name in ("in", "out", "logs", "tmp"):
-            os.mkdir(f"{step_dir}/{name}")
-        if lay_out_code is not None:
-            lay_out_code(f"{step_dir}/code")
-        else:
-            os.mkdir(f"{step_dir}/code")
-        for name in ("outputs", "logs"):
-            os.makedirs(f"{step_dir}/code/{name}", exist_ok=True)
+        if lay_out_code is not None or take_spare is None or not take_spare(step_dir):
+            _make_folders(step_dir, lay_out_code)
         layout = Layout(
             step_dir,
-            {item.name: _lend(item, step_dir) for item in inputs},
+            {item.name: _lend(item, step_dir, link) for item in inputs},
             {item.name: _output_path(item.name, item.path_on_compute, item.is_directory, step_dir) for item in step.outputs},
+            tuple(path for item in inputs if item.mode != "download" for path in _real_paths(item)),
         )
         _write_step_file(step, layout, inputs, about)
     except OSError as error:
@@ -105,14 +107,26 @@ def lay_out(
     return layout
 
 
-def _lend(item: Lent, step_dir: str) -> str:
+def _make_folders(step_dir: str, lay_out_code: Callable[[str], None] | None) -> None:
+    os.makedirs(step_dir)
+    for name in ("in", "out", "logs", "tmp"):
+        os.mkdir(f"{step_dir}/{name}")
+    if lay_out_code is not None:
+        lay_out_code(f"{step_dir}/code")
+    else:
+        os.mkdir(f"{step_dir}/code")
+    for name in ("outputs", "logs"):
+        os.makedirs(f"{step_dir}/code/{name}", exist_ok=True)
+
+
+def _lend(item: Lent, step_dir: str, link: Callable[[str, str], None]) -> str:
     place = f"{step_dir}/in/{_inside(item.path_on_compute, item.name)}"
     if os.path.dirname(place) != f"{step_dir}/in":
         os.makedirs(os.path.dirname(place), exist_ok=True)
     if item.mode == "download":
         item.copy(place)
     elif item.files is None:
-        os.symlink(item.source, place)
+        link(item.source, place)
     else:
         os.makedirs(place)
         for file in item.files:
@@ -124,6 +138,12 @@ def _lend(item: Lent, step_dir: str) -> str:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.symlink(file, target)
     return place
+
+
+def _real_paths(item: Lent) -> list[str]:
+    if item.files is None:
+        return [real_path(item.source)]
+    return [real_path(os.path.join(item.source, file)) for file in item.files]
 
 
 def _output_path(name: str, path_on_compute: str | None, is_directory: bool | None, step_dir: str) -> str:
@@ -175,8 +195,19 @@ def _write_step_file(step: StepSpec, layout: Layout, inputs: list[Lent], about: 
         "properties": dict(about.properties),
         "parent_metrics": [],
     }
-    with open(f"{layout.step_dir}/step.json", "w", encoding="ascii") as file:
-        file.write(json.dumps(document))  # not json.dump: only dumps uses the encoder written in C
+    text = json.dumps(document).encode("ascii")
+    write_over(f"{layout.step_dir}/step.json", text + b" " * (-len(text) % 512), 0o644)  # mostly as long as that of the last step
+
+
+def write_over(path: str, body: bytes, mode: int) -> None:
+    """Over what may be there. Not emptied first: ext4 sends a file that was to the disk when it is closed."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        if os.fstat(fd).st_size > len(body):
+            os.ftruncate(fd, 0)
+        os.write(fd, body)
+    finally:
+        os.close(fd)
 
 
 def argv(step: StepSpec, layout: Layout, parameters: Mapping[str, Json], interpreter: str, sdk: str) -> tuple[str, ...]:
@@ -246,10 +277,6 @@ def write_command_file(task: StepTask) -> None:
         f"exec env -i \\\n  {assignments} \\\n  {shlex.join(task.argv)}\n"
     )
     try:
-        fd = os.open(f"{task.step_dir}/command.sh", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o755)
-        try:
-            os.write(fd, text.encode("utf-8", "surrogateescape"))
-        finally:
-            os.close(fd)
+        write_over(f"{task.step_dir}/command.sh", text.encode("utf-8", "surrogateescape"), 0o755)
     except OSError as error:
         raise FilesystemError.of(error, "write", f"{task.step_dir}/command.sh") from error

@@ -73,6 +73,8 @@ class StepRecord:
     expected_seconds: float | None = None
     tags: tuple[tuple[str, str], ...] = ()
     """What the step's script tagged itself with."""
+    put_away: str = ""
+    """Not empty: its directory held nothing but what is told here, and is made anew when it is opened. Names its interpreter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

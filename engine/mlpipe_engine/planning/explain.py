@@ -47,6 +47,8 @@ def _same(old: Mapping[tuple[Section, str], Value], new: Mapping[tuple[Section, 
     if key not in old or key not in new:
         return False
     left, right = old[key], new[key]
+    if type(left) is str and type(right) is str:
+        return left == right
     return encode(left) == encode(right)  # as they were hashed: 1, 1.0 and True differ
 
 

@@ -16,7 +16,7 @@ from mlpipe_engine.model.manifest import Section
 from mlpipe_engine.model.records import PortRows, StepRecord
 from mlpipe_engine.model.spec import InputSpec, PipelineSpec, StepOutputSource
 from mlpipe_engine.store.documents import read_manifest
-from mlpipe_engine.store.rows import RowQueries
+from mlpipe_engine.store.row_counts import RowQueries
 
 if TYPE_CHECKING:
     from mlpipe_engine.store.artifacts import ArtifactStore

@@ -100,6 +100,8 @@ class Decisions:
         self._checked: dict[str, bool] = {}
         self.epoch = results.epoch() if results else 0
         self._planned: dict[str, StepPlan] = {}
+        self._first: dict[int, bool] = {}
+        """Run number -> whether no earlier run has a step of this pipeline: then there is nothing to compare with."""
 
     def use_store(self, database: Database, results: ResultQueries, artifacts: ArtifactStore) -> None:
         """What a run goes on with: a store that may not have existed when its inputs were checked, and the one artifact store
@@ -216,7 +218,7 @@ class Decisions:
 
     def table(self, key: str) -> str | None:
         """The artifact that holds a table which was made earlier, if it is still there and whole."""
-        from mlpipe_engine.store.rows import RowQueries
+        from mlpipe_engine.store.row_counts import RowQueries
 
         found = RowQueries(self._database).table(key) if self._database is not None else None
         return found if found is not None and self._intact(found) else None
@@ -317,6 +319,12 @@ class Decisions:
 
     def _previous(self, step: StepSpec, before: int | None) -> Previous | None:
         assert self._results is not None and self._database is not None
+        if before is not None:
+            first = self._first.get(before)
+            if first is None:
+                first = self._first[before] = not self._results.has_run(self.spec.name, before)
+            if first:
+                return None
         last = self._results.last_of_step(self.spec.name, step.name, before)
         if last is None:
             return None

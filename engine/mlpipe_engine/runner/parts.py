@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
@@ -19,12 +20,12 @@ import mlpipe_engine
 from mlpipe_engine.errors import FilesystemError
 from mlpipe_engine.executors import staging, tools
 from mlpipe_engine.model.execution import StepTask
-from mlpipe_engine.model.plan import Result, StepPlan
+from mlpipe_engine.model.plan import StepPlan
 from mlpipe_engine.model.records import RunRecord
 from mlpipe_engine.model.spec import InputSpec, Json, PathSource, PipelineSpec, StepOutputSource, StepSpec, SubmitOptions
 from mlpipe_engine.ports import Executor
 from mlpipe_engine.runner import watching
-from mlpipe_engine.runner.collect import Borrowed
+from mlpipe_engine.runner.collect import Borrowed, leave_links
 from mlpipe_engine.runner.decisions import Decisions
 from mlpipe_engine.runner.tables import Tables, needs_tables
 from mlpipe_engine.runner.watching import Watch
@@ -35,9 +36,11 @@ from mlpipe_engine.store.recorder import Recorder
 if TYPE_CHECKING:
     from mlpipe_engine.executors.interpreters import EnvironmentDescription
     from mlpipe_engine.executors.leases import Leases
+    from mlpipe_engine.executors.spare import SpareFolders
     from mlpipe_engine.runner.delivering import Deliveries
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
+    from mlpipe_engine.store.flights import Flights
     from mlpipe_engine.store.results import ResultQueries
 
 
@@ -59,6 +62,8 @@ class RunParts:
     queries: ResultQueries
     executor: Executor
     leases: Leases
+    flights: Flights
+    spare: SpareFolders | None
     recorder: Recorder
     journal: Journal
     max_log_bytes: int
@@ -70,6 +75,8 @@ class RunParts:
     """Another process asked for it."""
     wake: Callable[[], None]
     tables: Tables
+    maker: Callable[[str, str], int | None]
+    """The run that makes the result of a fingerprint, other than for the step of that name."""
     deliveries: Deliveries | None = None
     """Where an output of the pipeline goes to a datastore."""
 
@@ -88,9 +95,6 @@ class RunParts:
     def step_dir(self, run: RunRecord, step: str) -> str:
         return f"{self.state_dir}/runs/{run.experiment}/{run.number}/{step}"
 
-    def flight_path(self, fingerprint: str) -> str:
-        return f"{self.state_dir}/locks/flight/{fingerprint.partition(':')[2]}"
-
     def stage(self, run: RunRecord, step: StepSpec, plan: StepPlan, attempt: int) -> tuple[staging.Layout, list[Borrowed]]:
         """Raises StagingError, SnapshotError, FilesystemError."""
         step_dir = self.step_dir(run, step.name)
@@ -101,7 +105,31 @@ class RunParts:
             self.snapshots.save(plan.code, self.decisions.resolver.directory(step))
             lay_out = partial(self.snapshots.lay_out, plan.code)
         about = self._about(run, step, attempt)
-        return staging.lay_out(step, step_dir, lent, lay_out, about), borrowed
+        if self.spare is None or not self.is_plain(step):
+            return staging.lay_out(step, step_dir, lent, lay_out, about), borrowed
+        return staging.lay_out(step, step_dir, lent, lay_out, about, self.spare.take, self.spare.link), borrowed
+
+    def is_plain(self, step: StepSpec) -> bool:
+        """Whether its directory may turn out to hold nothing worth keeping."""
+        return self.spare is not None and step.kind != "python" and step.source_directory is None
+
+    def put_away(self, step: StepSpec, layout: staging.Layout, watch: Watch) -> str:
+        """Take back the directory of a plain step that ended well; "" when something in it is worth keeping, and then it stays.
+
+        What is given is what its row says of it: the interpreter, which step.json would have told.
+        """
+        assert self.spare is not None
+        return self._interpreter(step) if watch.is_silent() and self.spare.put_away(layout) else ""
+
+    def keep(self, layout: staging.Layout, watch: Watch, outputs: tuple[tuple[str, str], ...]) -> None:
+        """The directory of a plain step stays: it gets what people look for in it. A full disk is the step's own trouble."""
+        assert watch.plain is not None
+        try:
+            leave_links(layout.outputs, outputs, self.artifacts)
+            staging.write_command_file(watch.plain)
+        except (OSError, FilesystemError):
+            with suppress(OSError):
+                os.unlink(f"{layout.step_dir}/command.sh")
 
     def _about(self, run: RunRecord, step: StepSpec, attempt: int) -> staging.Circumstances:
         return staging.Circumstances(
@@ -223,7 +251,8 @@ class RunParts:
             stdout_path=f"{layout.step_dir}/logs/stdout.log", stderr_path=f"{layout.step_dir}/logs/stderr.log",
             timeout_seconds=step.timeout_seconds, resources=step.resources,
         )  # fmt: skip
-        staging.write_command_file(task)
+        if not self.is_plain(step):
+            staging.write_command_file(task)
         return self._watched(step, layout, task, description)
 
     def _watched(
@@ -235,27 +264,13 @@ class RunParts:
         known = (sdk, home, task.argv[0])
         scope = watching.scope_of(step, layout, compute, description, root=self.root, known=known, source=source)
         strict = compute.isolation == "strict"
-        return watching.watched(task, scope, compute, layout, sdk, home), Watch(scope, resolver.stats, strict)
+        return watching.watched(task, scope, compute, layout, sdk, home), Watch(scope, resolver.stats, strict, task)
 
     def keep_digests(self) -> None:
         """Digests of undeclared files that were computed while the run went on."""
         rows = self.decisions.resolver.stat_rows()
         if rows:
             self.recorder.put(lambda db: results.put_stat_rows(db, rows))
-
-    def link_reused(self, run: RunRecord, step: str, result: Result) -> None:
-        """In the run's folder a reused step is a link to the folder of the run that made it."""
-        row = self.queries.run_place(result.run_number)
-        if row is None:
-            return
-        folder = f"{self.state_dir}/runs/{run.experiment}/{run.number}"
-        try:
-            os.makedirs(folder, exist_ok=True)
-            target = f"{self.state_dir}/runs/{row}/{result.run_number}/{result.step}"
-            if not os.path.lexists(f"{folder}/{step}"):
-                os.symlink(os.path.relpath(target, folder), f"{folder}/{step}")
-        except OSError as error:
-            raise FilesystemError.of(error, "link", f"{folder}/{step}") from error
 
     def quarantine(self, digest: str, why: str) -> None:
         """Never offered again; its bytes are kept for inspection."""

@@ -95,7 +95,7 @@ class Repeater:
         """Number of the run whose rows say exactly what this one's would."""
         queries = runs.RunQueries(self.database)
         parameters = wire.dump(tuple(decisions.parameters.items()))
-        number = queries.latest_like(spec.name, document_digest(wire.dump(spec)), parameters)
+        number = queries.latest_like(spec.name, document_digest(wire.dump_once(spec)), parameters)
         if number is None:
             return None
         rows = {step.name: step for step in queries.steps(queries.by_number(number))}
@@ -109,7 +109,7 @@ class Repeater:
         if (
             self.stats.unwatchable
             or _delivers(spec)
-            or not any(wire.dump(known) == wire.dump(spec) for known in definitions.pipelines)
+            or not any(known is spec or wire.dump(known) == wire.dump_once(spec) for known in definitions.pipelines)
         ):
             return None
         witness = Witness(self.root, self.stats.since_ns)

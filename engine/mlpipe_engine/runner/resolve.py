@@ -52,6 +52,7 @@ class Resolver:
         self._rooted: dict[tuple[str, str], Tree | None] = {}
         self._paths: dict[PathSource, PathInput] = {}
         self._interpreters: dict[object, tuple[Interpreter, EnvironmentDescription]] = {}
+        self._of_step: dict[tuple[str, str], tuple[Interpreter, EnvironmentDescription]] = {}
         self._wishes: dict[str, Wanted | None] = {}
         self._recipes: dict[tuple[EnvironmentSpec, Wanted | None], Recipe] = {}
         self.say: Callable[[str], None] | None = None
@@ -113,11 +114,14 @@ class Resolver:
 
         Prereq: an environment the step declares is built (see `unbuilt`).
         """
-        wanted = self._wanted(step, compute)
-        key = (step.environment, wanted)
-        known = self._interpreters.get(key)
+        known = self._of_step.get((step.name, compute))
         if known is None:
-            known = self._interpreters[key] = self._looked_up(step, wanted)
+            wanted = self._wanted(step, compute)
+            key = (step.environment, wanted)
+            known = self._interpreters.get(key)
+            if known is None:
+                known = self._interpreters[key] = self._looked_up(step, wanted)
+            self._of_step[step.name, compute] = known
         return known
 
     def _looked_up(self, step: StepSpec, wanted: Wanted | None) -> tuple[Interpreter, EnvironmentDescription]:

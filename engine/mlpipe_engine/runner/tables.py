@@ -25,7 +25,7 @@ from mlpipe_engine.model.datasets import Verdict
 from mlpipe_engine.model.records import ArtifactRecord, CheckRecord
 from mlpipe_engine.model.spec import InputSpec, PathSource, StepSpec
 from mlpipe_engine.runner.record import utc_now
-from mlpipe_engine.store import results, rows
+from mlpipe_engine.store import results, row_counts
 from mlpipe_engine.store.locks import is_held
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Tables:
             checks += [CheckRecord(step.name, job.input, verdict.severity, verdict.holds, verdict.text) for verdict in verdicts]
             checks += [CheckRecord(step.name, job.input, "note", False, text) for text in answer["notes"]]
         if checks and self._run.number:
-            self._recorder.put(lambda db: rows.put_checks(db, self._run.number, checks))
+            self._recorder.put(lambda db: row_counts.put_checks(db, self._run.number, checks))
         broken = [check for check in checks if not check.holds]
         failed = [f"input {check.input!r}: {check.text}" for check in broken if check.severity == "fail"]
         unfit = InputError("; ".join(failed), hint="Repair the data, or change what is expected of it.") if failed else None
@@ -220,8 +220,8 @@ class Tables:
 
         def statement(db: Any) -> None:
             results.upsert_artifact(db, record, signature, utc_now())
-            rows.put_table(db, job.key, tree.digest)
-            rows.put_counts(db, [(tree.digest, count)])
+            row_counts.put_table(db, job.key, tree.digest)
+            row_counts.put_counts(db, [(tree.digest, count)])
 
         self._recorder.put(statement, durable=True)
         return tree.digest

@@ -171,6 +171,12 @@ def m002_undeclared(db: Database) -> None:
 
 
 @migrations()
+def m012_step_directories_that_were_put_away(db: Database) -> None:
+    """Not empty: the directory had nothing but what rows say; it is made anew when it is opened. The text names the interpreter."""
+    db.execute("ALTER TABLE step_runs ADD COLUMN put_away TEXT NOT NULL DEFAULT ''")
+
+
+@migrations()
 def m008_datasets(db: Database) -> None:
     """Registered datasets: versions, the files each was registered with, and statistics by what they describe."""
     db.execute("CREATE TABLE dataset_names (name TEXT PRIMARY KEY, highest INTEGER NOT NULL) STRICT, WITHOUT ROWID")
