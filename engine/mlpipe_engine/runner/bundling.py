@@ -19,10 +19,10 @@ from mlpipe_engine.model.manifest import Manifest, Section
 from mlpipe_engine.model.plan import Result
 from mlpipe_engine.model.records import ArtifactRecord, RunRecord, StepRecord
 from mlpipe_engine.model.spec import PathSource, PipelineSpec, StepOutputSource, StepSpec
-from mlpipe_engine.runner.versions import without_names
 from mlpipe_engine.model.states import FINAL
 from mlpipe_engine.model.trees import Tree
 from mlpipe_engine.runner.record import utc_now
+from mlpipe_engine.runner.versions import without_names
 from mlpipe_engine.snapshots.git import without_credentials
 from mlpipe_engine.store import imported
 from mlpipe_engine.store.bundles import Archive, lay_out
