@@ -59,6 +59,17 @@ DATA = (
     Command("data ls", "data", "list registered datasets, the versions of one, or what is in a datastore", ("[WHERE]",), (JSON,), (
         "mlpipe-tui data ls", "mlpipe-tui data ls flights", "mlpipe-tui data ls workspaceblobstore",
     )),
+    Command("data stores", "transfer", "list datastores: built in, of mlpipe.toml, registered", (), (
+        Option("check", "connect to each and say whether it answers; exit 4 when one does not"), JSON,
+    ), ("mlpipe-tui data stores --check",)),
+    Command("data upload", "transfer", "copy files into a datastore; what is there already is told, never silently kept", (
+        "STORE", "FILE", "[FILE...]"), (
+        Option("overwrite", "replace files of the same name that have other bytes"),
+        Option("on-conflict", "what to do with such files otherwise: keep (and say so) or error (write nothing)", "keep|error"), JSON,
+    ), ("mlpipe-tui data upload blob/raw data/2026-*.csv", "mlpipe-tui data upload workspaceblobstore data")),
+    Command("data download", "transfer", "copy files out of a datastore: one, a folder or a glob", ("STORE", "[FOLDER]"), (
+        Option("overwrite", "replace local files that have other bytes"), JSON,
+    ), ("mlpipe-tui data download blob/raw", "mlpipe-tui data download 'sftp/in/*.csv' data")),
     Command("data show", "data", "show a registered dataset: how it is read, columns, expectations, whether its files changed", ("DATASET",), (
         Option("check", "see whether what is expected of it holds; exit 1 when not"), JSON,
     ), ("mlpipe-tui data show flights", "mlpipe-tui data show flights:3 --check")),

@@ -40,8 +40,7 @@ def read_paths(root: str, paths: tuple[str, ...], validate: bool, stats: StatCac
         path = os.path.normpath(os.path.join(root, paths[0]))
         if not os.path.lexists(path):
             raise missing(root, paths[0], need, where)
-        _note_links(path, stats)
-        path = os.path.realpath(path)
+        path = _without_links(path, stats, {})
         return PathInput(scan_tree(path, ignore=None, cache=stats), path, None)
     found: set[str] = set()
     for pattern in paths:
@@ -51,10 +50,11 @@ def read_paths(root: str, paths: tuple[str, ...], validate: bool, stats: StatCac
         found.update(matches)
     base = os.path.commonpath([os.path.dirname(path) for path in found]) if found else root
     entries: list[Entry] = []
+    folders: dict[str, str] = {}
     for path in sorted(found):
-        _note_links(path, stats)
+        real = _without_links(path, stats, folders)
         relative = os.path.relpath(path, base).replace(os.sep, "/")
-        tree = scan_tree(os.path.realpath(path), ignore=None, cache=stats)
+        tree = scan_tree(real, ignore=None, cache=stats)
         entries.extend(
             Entry(f"{relative}/{entry.path}" if entry.path else relative, entry.kind, entry.digest, entry.size_bytes)
             for entry in tree.entries
@@ -99,9 +99,13 @@ def _matches(root: str, pattern: str, stats: StatCache) -> list[str]:
     return [os.path.normpath(path) for path in glob.glob(full, recursive=True) if not os.path.isdir(path)]
 
 
-def _note_links(path: str, stats: StatCache) -> None:
-    if os.path.realpath(path) != path:
+def _without_links(path: str, stats: StatCache, folders: dict[str, str]) -> str:
+    from mlpipe_engine.hashing.files import real_path
+
+    real = real_path(path, folders)
+    if real != path:
         stats.unwatchable = True
+    return real
 
 
 def _globbed_folders(pattern: str) -> list[str]:

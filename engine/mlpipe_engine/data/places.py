@@ -38,6 +38,9 @@ class Surroundings(Protocol):
     def local_path(self, datastore: str) -> str | None:
         """The folder of this machine that a datastore is, or the file of a database; None: elsewhere. Raises DatasetNotFoundError."""
 
+    def is_database(self, datastore: str) -> bool:
+        """A server that answers queries and has no files. Raises DatasetNotFoundError."""
+
     def elsewhere(self) -> Elsewhere:
         """Made when first asked for."""
 
@@ -71,6 +74,11 @@ class Places:
             return read_paths(self._root, _paths(parsed), validate, self._stats, need, where)
         self._stats.unwatchable = True
         return self._surroundings.elsewhere().content(parsed, validate=validate, need=need, where=where)
+
+    def answers_queries(self, address: str) -> bool:
+        """Whether it names a database that has no files to be lent, so that what a query gives now is all there is."""
+        parsed = parse_address(address)
+        return not (parsed.is_local or parsed.is_url) and self._surroundings.is_database(parsed.place)
 
     def query(
         self, address: str, sql: str, *, parameters: Sequence[object] = (), timeout_seconds: float = 30.0, where: str = ""

@@ -7,6 +7,7 @@ where the database knows that, and ends with a rollback. Called by `places` and 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -51,6 +52,8 @@ def read_sql(
 def _postgres(
     spec: DatastoreSpec, root: str, credentials: Credentials, query: str, target: str, parameters: Sequence[object], timeout_seconds: float
 ) -> int:  # fmt: skip
+    import duckdb
+
     adbc: Any = library("adbc_driver_postgresql.dbapi", spec)
     driver: Any = library("adbc_driver_manager", spec)
     try:
@@ -64,7 +67,7 @@ def _postgres(
             connection.commit()
             cursor.execute(query, tuple(parameters) or None)
             return _write(cursor.fetch_arrow(), target)
-    except driver.Error as error:
+    except (driver.Error, duckdb.Error) as error:  # DuckDB passes on what the stream met on its way
         raise _postgres_trouble(spec, credentials, error) from None
     finally:
         connection.close()
@@ -87,14 +90,14 @@ def _postgres_address(spec: DatastoreSpec, credentials: Credentials) -> str:
 def _postgres_trouble(spec: DatastoreSpec, credentials: Credentials, error: Any) -> DatastoreError:
     state = getattr(error, "sqlstate", None) or ""
     text = redact(str(error)).split("\n")[0]
-    for lead in ("[libpq] ", "Failed to prepare query: ", "Failed to connect: "):
+    for lead in ("[libpq] ", "Execution error [PGRES_FATAL_ERROR]: ", "Failed to prepare query: ", "Failed to connect: "):
         text = text.partition(lead)[2] or text
     what = f"datastore {spec.name!r}: {text[:400]}"
     if "password" in text.lower() or "authentication" in text.lower() or state.startswith("28"):
         return DatastoreError(what, where=spec.where, hint=credentials.ways("password"))
     if (not state and ("connect" in str(error).lower() or "connection" in text.lower())) or state.startswith(("08", "57P")):
         return DatastoreUnreachableError(what, where=spec.where, hint="Start the database, or correct the URL.")
-    if state == "57014":
+    if state == "57014" or "statement timeout" in text:
         return DatastoreError(f"{what} (the time limit of the query)", hint="Give it more with query_timeout, or ask for less.")
     if state == "25006":
         return DatastoreError(what, hint="A dataset only reads: write one SELECT.")
@@ -117,6 +120,7 @@ def _mysql(
         raise _mysql_trouble(spec, credentials, error) from None
     try:
         with connection.cursor() as cursor:
+            _only_reads(spec, query)
             cursor.execute("START TRANSACTION READ ONLY")
             cursor.execute(query, tuple(parameters) or None)
             if cursor.description is None:
@@ -128,6 +132,22 @@ def _mysql(
         raise _mysql_trouble(spec, credentials, error) from None
     finally:
         connection.close()
+
+
+_COMMENTS = re.compile(r"\s+|--[^\n]*(?:\n|$)|#[^\n]*(?:\n|$)|/\*(?!!).*?\*/|\(", re.DOTALL)
+
+
+def _only_reads(spec: DatastoreSpec, query: str) -> None:
+    """A transaction that only reads is no hindrance to DROP and its like, which end it first. Raises DatastoreError."""
+    at = 0
+    while found := _COMMENTS.match(query, at):
+        at = found.end()
+    word = re.match(r"\w*", query[at:])
+    if word is None or word[0].upper() not in ("SELECT", "WITH", "VALUES", "TABLE", "SHOW", "DESCRIBE"):
+        raise DatastoreError(
+            f"datastore {spec.name!r}: the query begins with {query[at : at + 20]!r}", expected="SELECT or WITH",
+            hint="A dataset only reads: write one SELECT.",
+        )  # fmt: skip
 
 
 def _mysql_types(cursor: Any, pymysql: Any) -> dict[str, Any]:
@@ -187,6 +207,7 @@ def _mssql(
         raise DatastoreUnreachableError(f"datastore {spec.name!r}: {redact(str(error))[:400]}", where=spec.where) from None
     try:
         with connection.cursor() as cursor:
+            _only_reads(spec, query)
             cursor.execute(query, tuple(parameters) or None)
             names: dict[str, Any] = {}
             for column in cursor.description:
@@ -342,6 +363,6 @@ def _copied(connection: Any, relation: Any, target: str) -> int:
 
     try:
         relation.write_parquet(target, compression="zstd")
-        return int(connection.sql("SELECT count(*) FROM read_parquet(?)", params=[target]).fetchone()[0])
+        return int(connection.sql("SELECT count(*) FROM read_parquet(?)", params=[target]).fetchall()[0][0])
     except duckdb.IOException as error:
         raise FilesystemError(f"cannot write {target}: {str(error).splitlines()[0]}") from error

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from mlpipe_engine.engine.datasets import DatasetVerbs
 from mlpipe_engine.engine.experiments import Experimenting
 
 
-class Engine(Experimenting, DatasetVerbs):
+class Engine(Experimenting):
     """One project, with all its verbs. One thread at a time per Engine.
 
     Reading verbs create nothing; a project without a store simply has no runs.

@@ -14,22 +14,11 @@ if TYPE_CHECKING:
     from mlpipe_engine.data.objects import RemoteObject
     from mlpipe_engine.data.places import Places
     from mlpipe_engine.data.transfer import OnConflict, Seen, Transferred
-    from mlpipe_engine.hashing.stat_cache import StatCache
-    from mlpipe_engine.runner.sources import DataSources
-    from mlpipe_engine.store.datastores import Delivery
+    from mlpipe_engine.store.deliveries import Delivery
 
 
 class Storing(Keeping):
     """Names of datastores are those of `datastores()`; paths in them are relative."""
-
-    def data_sources(self, stats: StatCache | None = None) -> DataSources:
-        """Where addresses lead in this project. One for each plan, run or question."""
-        from mlpipe_engine.runner.sources import DataSources
-
-        return DataSources(self.root, self.config.datastores, self._registered_datastores, stats or self._stats(), self._say_now)
-
-    def _say_now(self, text: str) -> None:
-        self.say(text)
 
     def places(self) -> Places:
         """The way from addresses to files, for a question of its own (a run has one that all its steps share)."""
@@ -37,12 +26,6 @@ class Storing(Keeping):
 
         stats = self._stats()
         return Places(self.root, stats, self.data_sources(stats))
-
-    def _registered_datastores(self) -> tuple[DatastoreSpec, ...]:
-        from mlpipe_engine.store import datastores
-
-        database = self._database()
-        return datastores.registered(database) if database is not None else ()
 
     def datastores(self) -> tuple[DatastoreSpec, ...]:
         """Built in, declared in mlpipe.toml, registered."""
@@ -53,15 +36,13 @@ class Storing(Keeping):
         return self.data_sources().spec(self.default_datastore() if name is None else name)
 
     def default_datastore(self) -> str:
-        from mlpipe_engine.store import datastores
+        from mlpipe_engine.config.registered import read
 
-        database = self._database()
-        chosen = self.config.default_datastore or (datastores.default(database) if database is not None else None)
-        return chosen or BUILT_IN[0]
+        return self.config.default_datastore or read(self.root).default or BUILT_IN[0]
 
     def set_default_datastore(self, name: str) -> None:
         """Raises DatasetNotFoundError, and ConfigError where mlpipe.toml says another."""
-        from mlpipe_engine.store import datastores
+        from mlpipe_engine.config import registered
 
         self.datastore(name)
         declared = self.config.default_datastore
@@ -70,22 +51,21 @@ class Storing(Keeping):
                 f"mlpipe.toml makes {declared!r} the default datastore", where=self.config.line("default", "datastore"),
                 field="default.datastore", hint="Change it there.",
             )  # fmt: skip
-        datastores.set_default(self._writable(), name)
+        registered.change(self.root, default=name)
 
     def register_datastore(self, spec: DatastoreSpec) -> None:
         """Replaces a registered one of that name. Raises ConfigError for a name that mlpipe.toml or the product has taken."""
-        from mlpipe_engine.runner.record import utc_now
-        from mlpipe_engine.store import datastores
+        from mlpipe_engine.config import registered
 
         for known in (*map(str, BUILT_IN), *(declared.name for declared in self.config.datastores)):
             if known.lower() == spec.name.lower():
                 place = "is built in" if known in BUILT_IN else "stands in mlpipe.toml"
                 raise ConfigError(f"the datastore {known!r} {place}", field="datastore_name", hint="Choose another name.")
-        datastores.register(self._writable(), spec, utc_now())
+        registered.change(self.root, add=spec)
 
     def unregister_datastore(self, name: str) -> None:
         """Its data stays where it is. Raises DatasetNotFoundError, ConfigError."""
-        from mlpipe_engine.store import datastores
+        from mlpipe_engine.config import registered
 
         spec = self.datastore(name)
         if spec.origin != "registered":
@@ -93,7 +73,32 @@ class Storing(Keeping):
             raise ConfigError(
                 f"the datastore {name!r} {place}", where=spec.where, hint="Only a registered datastore can be unregistered."
             )
-        datastores.unregister(self._writable(), name)
+        registered.change(self.root, remove=name)
+
+    def check_datastore(self, name: str) -> None:
+        """Connects and asks one small thing. Raises DatastoreError when it does not answer or refuses."""
+        from mlpipe_engine.data.objects import retried
+
+        spec = self.datastore(name)
+        if spec.kind == "sql":
+            import tempfile
+
+            with tempfile.TemporaryDirectory() as folder:
+                self.read_sql(name, "SELECT 1 AS one", os.path.join(folder, "one.parquet"), timeout_seconds=10)
+            return
+        store = self.data_sources().store(name)
+        if spec.kind == "http":
+            retried(lambda: store.stat(""))
+        else:
+            retried(lambda: next(iter(store.walk("")), None))
+
+    def make_container(self, name: str) -> None:
+        """The container of a Blob datastore, where it does not exist yet. Raises DatastoreError."""
+        from mlpipe_engine.data.adapters.blob import BlobStore
+
+        store = self.data_sources().store(name)
+        if isinstance(store, BlobStore):
+            store.make_container()
 
     def list_datastore(self, name: str, path: str = "") -> list[RemoteObject]:
         """Objects at a path, below a folder or matching a glob, sorted. Raises DatastoreError, InputMissingError when nothing is there."""
@@ -162,9 +167,9 @@ class Storing(Keeping):
 
     def deliveries(self, run_id: str) -> tuple[Delivery, ...]:
         """What the steps of a run delivered to datastores."""
-        from mlpipe_engine.store import datastores
+        from mlpipe_engine.store import deliveries
 
-        return datastores.of_run(self._reading(), self._runs().get(run_id).number)
+        return deliveries.of_run(self._reading(), self._runs().get(run_id).number)
 
 
 def _safe_parts(path: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import EnvironmentProblem, MlpipeError
 from mlpipe_engine.model.manifest import ManifestEntry
-from mlpipe_engine.model.spec import EnvironmentSpec, PathSource, PipelineSpec, StepSpec, Text
+from mlpipe_engine.model.spec import OWN_KINDS, EnvironmentSpec, InputSpec, PathSource, PipelineSpec, StepSpec, Text
 from mlpipe_engine.model.trees import Tree
 from mlpipe_engine.planning.planner import Surroundings
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from mlpipe_engine.config.project import ComputeConfig, ProjectConfig
     from mlpipe_engine.data.local import PathInput
     from mlpipe_engine.data.places import Places
-    from mlpipe_engine.data.places import Surroundings as DataSurroundings
     from mlpipe_engine.executors.choosing import Wanted
     from mlpipe_engine.executors.environments import Recipe
     from mlpipe_engine.executors.interpreters import EnvironmentDescription, Interpreter
     from mlpipe_engine.hashing.stat_cache import StatCache
     from mlpipe_engine.runner.provision import Environments
+    from mlpipe_engine.runner.sources import DataSources
     from mlpipe_engine.snapshots.source import SourceSnapshots
 
 
@@ -40,7 +40,7 @@ class Resolver:
         snapshots: SourceSnapshots,
         stats: StatCache,
         cached: Callable[[str], str | None],
-        datastores: DataSurroundings | None = None,
+        datastores: DataSources | None = None,
     ) -> None:
         """`datastores` may be left out where no input is looked at."""
         self.root = root
@@ -52,12 +52,13 @@ class Resolver:
         self._rooted: dict[tuple[str, str], Tree | None] = {}
         self._paths: dict[PathSource, PathInput] = {}
         self._interpreters: dict[object, tuple[Interpreter, EnvironmentDescription]] = {}
+        self._of_step: dict[tuple[str, str], tuple[Interpreter, EnvironmentDescription]] = {}
         self._wishes: dict[str, Wanted | None] = {}
         self._recipes: dict[tuple[EnvironmentSpec, Wanted | None], Recipe] = {}
         self.say: Callable[[str], None] | None = None
         """Where the building of environments is told; None: nothing is built, and steps that need it are undecided."""
         self._commands: dict[tuple[str, str], tuple[ManifestEntry, ...]] = {}
-        self._datastores = datastores
+        self.datastores = datastores
         self.to_cache: dict[str, str] = {}
         """What the store should keep for the next time."""
 
@@ -68,7 +69,7 @@ class Resolver:
     def code(self, step: StepSpec, compute: str) -> Tree | None:
         """The source tree as it was when this run first looked, with the code roots of the interpreter. Raises SnapshotError."""
         interpreter, description = self.interpreter(step, compute)
-        if not description.roots:
+        if not description.roots or step.kind in OWN_KINDS:
             return self._source(step)
         key = (step.source_directory or "", interpreter.path)
         if key not in self._rooted:
@@ -91,8 +92,8 @@ class Resolver:
     def places(self) -> Places:
         from mlpipe_engine.data.places import Places
 
-        assert self._datastores is not None
-        return Places(self.root, self.stats, self._datastores)
+        assert self.datastores is not None
+        return Places(self.root, self.stats, self.datastores)
 
     def path_input(self, source: PathSource, step: StepSpec) -> PathInput:
         """Content of a path or glob. Raises InputMissingError naming the step, SnapshotError."""
@@ -113,11 +114,14 @@ class Resolver:
 
         Prereq: an environment the step declares is built (see `unbuilt`).
         """
-        wanted = self._wanted(step, compute)
-        key = (step.environment, wanted)
-        known = self._interpreters.get(key)
+        known = self._of_step.get((step.name, compute))
         if known is None:
-            known = self._interpreters[key] = self._looked_up(step, wanted)
+            wanted = self._wanted(step, compute)
+            key = (step.environment, wanted)
+            known = self._interpreters.get(key)
+            if known is None:
+                known = self._interpreters[key] = self._looked_up(step, wanted)
+            self._of_step[step.name, compute] = known
         return known
 
     def _looked_up(self, step: StepSpec, wanted: Wanted | None) -> tuple[Interpreter, EnvironmentDescription]:
@@ -173,6 +177,8 @@ class Resolver:
         """Who asks first for an interpreter: the step, its compute target, mlpipe.toml."""
         from mlpipe_engine.executors.choosing import Wanted
 
+        if step.kind in OWN_KINDS:
+            return Wanted(sys.executable, "the interpreter of mlpipe-tui")
         if step.python is not None:
             return Wanted(step.python, f"python= of step {step.name}", step.where)
         if compute not in self._wishes:
@@ -204,11 +210,16 @@ class Resolver:
 
     def environment(self, step: StepSpec, compute: str) -> tuple[ManifestEntry, ...]:
         """Entries of the manifest for what runs the step. Raises EnvironmentProblem when a program is not there."""
-        from mlpipe_engine.executors import interpreters
+        from mlpipe_engine.executors import interpreters, tools
 
         interpreter, description = self.interpreter(step, compute)
         if step.kind == "python":
             return interpreters.manifest_entries(description)
+        if step.kind in OWN_KINDS:
+            own = (f"tool {step.kind}", interpreter.path)
+            if own not in self._commands:
+                self._commands[own] = tools.manifest_entries(step.kind, description)
+            return self._commands[own]
         program = "/bin/sh" if step.kind == "shell" else self._program(step)
         key = (program, interpreter.path)
         known = self._commands.get(key)
@@ -242,7 +253,9 @@ class Resolver:
             hint="Write the program's name as the first word of the command.",
         )
 
-    def problems(self, spec: PipelineSpec, steps: frozenset[str], compute_of: Callable[[StepSpec], str]) -> list[MlpipeError]:
+    def problems(
+        self, spec: PipelineSpec, steps: frozenset[str], compute_of: Callable[[StepSpec], str], check: Callable[[InputSpec, StepSpec], None],
+    ) -> list[MlpipeError]:  # fmt: skip
         """Everything that would stop the run before it starts: missing inputs, code, programs."""
         from mlpipe_engine.runner import watching
 
@@ -258,8 +271,7 @@ class Resolver:
                 else:
                     self._source(step)
                 for item in step.inputs:
-                    if isinstance(item.source, PathSource):
-                        self.path_input(item.source, step)
+                    check(item, step)
             except MlpipeError as error:
                 if str(error) not in {str(known) for known in found}:
                     found.append(error)

@@ -72,6 +72,10 @@ class DataSources:
             return database_file(spec, self.root)
         return None
 
+    def is_database(self, datastore: str) -> bool:
+        """A server, not a database that is a file."""
+        return self.spec(datastore).kind == "sql" and self.local_path(datastore) is None
+
     def query(self, datastore: str, sql: str, parameters: Sequence[object], timeout_seconds: float) -> Found:
         from mlpipe_engine.data.credentials import Credentials
         from mlpipe_engine.data.sql import read_sql

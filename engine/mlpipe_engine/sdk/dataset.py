@@ -19,18 +19,20 @@ from mlpipe_engine.model.datasets import (
     TakeRows,
 )
 from mlpipe_engine.model.partitions import PartitionFormat
-from mlpipe_engine.model.spec import InputMode, PathSource
-from mlpipe_engine.sdk.datastore import DataPath, LocalDatastore, reference
+from mlpipe_engine.model.spec import DatasetUse, InputMode, PathSource, TableFormat, VersionSource
+from mlpipe_engine.sdk.datastore import AbstractDatastore, DataPath, reference
 from mlpipe_engine.sdk.expressions import DatasetExpression, col
+from mlpipe_engine.sdk.in_steps import Reference, source_of, use_of
 from mlpipe_engine.sdk.keywords import caller, strict
 from mlpipe_engine.sdk.tabular import TabularDataset, TabularFactory, share, split, whole
+from mlpipe_engine.sdk.values import in_format
 from mlpipe_engine.sdk.versions import Registered
 
 if TYPE_CHECKING:
     from mlpipe_engine.sdk.lending import Mounted
     from mlpipe_engine.sdk.workspace import Workspace
 
-OnePath = str | os.PathLike[str] | DataPath | tuple[LocalDatastore, str]
+OnePath = str | os.PathLike[str] | DataPath | tuple[AbstractDatastore, str]
 
 
 @strict
@@ -123,16 +125,13 @@ class FileDataset(Registered):
     def as_direct(self) -> DatasetConsumptionConfig:
         return self._unnamed().as_direct()
 
-    @property
-    def source(self) -> PathSource:
-        return PathSource(self.paths, self.validate)
-
     def _unnamed(self) -> DatasetConsumptionConfig:
-        return DatasetConsumptionConfig(derived_name(self.paths[0]), self, named=False)
+        name = derived_name(self.reference.source.name if self.reference is not None else self.paths[0])
+        return DatasetConsumptionConfig(name, self, named=False)
 
     def _then(self, operation: Operation) -> FileDataset:
         """A new, unregistered dataset."""
-        return FileDataset(self.definition.then(operation), self.workspace, self.expectations)
+        return FileDataset(self.definition.then(operation), self.workspace, self.expectations, reference=self.reference)
 
 
 def derived_name(path: str) -> str:
@@ -148,11 +147,13 @@ class DatasetConsumptionConfig:
     """A dataset as a named input of a step. `as_*` give copies with another mode."""
 
     name: str
-    dataset: FileDataset
+    dataset: FileDataset | TabularDataset
     mode: Literal["direct", "download", "mount"] = "mount"
     path_on_compute: str | None = None
     named: bool = True
     """False: the name was made from a path, and may be changed where another input has it."""
+    format: TableFormat = "parquet"
+    """How a table is handed over."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"\w+", self.name):
@@ -166,8 +167,19 @@ class DatasetConsumptionConfig:
     def as_mount(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
         return self._with("mount", path_on_compute)
 
-    def as_download(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
-        return self._with("download", path_on_compute)
+    def as_download(self, path_on_compute: str | None = None, format: str | None = None) -> DatasetConsumptionConfig:
+        """A private copy. `format`: "parquet" or "csv", of a tabular dataset."""
+        copied = self._with("download", path_on_compute)
+        use = in_format(self.use if isinstance(self.dataset, TabularDataset) else None, format, self.name)
+        return replace(copied, format=use.format) if use is not None else copied
+
+    @property
+    def source(self) -> PathSource | VersionSource:
+        return source_of(self.dataset)
+
+    @property
+    def use(self) -> DatasetUse | None:
+        return use_of(self.dataset, self.format)
 
     def as_direct(self) -> DatasetConsumptionConfig:
         return self._with("direct", None)
@@ -218,7 +230,7 @@ def workspace_among(path: object) -> Workspace | None:
     """That of the first datastore among the paths."""
     for item in path if isinstance(path, list) else [path]:
         store = item.datastore if isinstance(item, DataPath) else item[0] if isinstance(item, tuple) and item else item
-        if isinstance(store, LocalDatastore):
+        if isinstance(store, AbstractDatastore):
             return store.workspace
     return None
 
@@ -231,7 +243,7 @@ def workspace_of(target: object) -> Workspace:
 
 def local_path(target: Any) -> str:
     """A folder to write to, relative to the project where it lies in it: a path, a DataPath, (datastore, path) or a datastore."""
-    if isinstance(target, LocalDatastore):
+    if isinstance(target, AbstractDatastore):
         target = (target, "")
     address = addresses_of(target)[0]
     if "://" in address:
@@ -258,7 +270,7 @@ def _text(item: OnePath) -> str:
     if isinstance(item, DataPath):
         return item.absolute
     if isinstance(item, tuple):
-        if len(item) == 2 and isinstance(item[0], LocalDatastore):
+        if len(item) == 2 and isinstance(item[0], AbstractDatastore):
             return item[0].path(item[1]).absolute
         raise InputError(f"found {item!r}", where=caller(), field="path", expected="(datastore, path)")
     if not isinstance(item, str | os.PathLike):
@@ -266,14 +278,13 @@ def _text(item: OnePath) -> str:
     text = os.fspath(item)
     if not text:
         raise InputError("an empty path", where=caller(), field="path", expected="a path, a glob or a list of them")
-    if re.match(r"[a-z][a-z0-9+.-]+://", text):
-        raise InputError(
-            f"found the address {text!r}",
-            where=caller(),
-            field="path",
-            expected="a local path or a glob",
-            hint="Download it first, or make it a step of the pipeline.",
-        )
+    from mlpipe_engine.data.addresses import parse_address
+
+    try:
+        parse_address(text)
+    except InputError as error:
+        error.where, error.field = error.where or caller(), error.field or "path"
+        raise
     return text
 
 
@@ -289,12 +300,19 @@ class Dataset:
 
     @staticmethod
     def get_by_name(workspace: Workspace, name: str, version: int | str = "latest") -> FileDataset | TabularDataset:
-        """A registered dataset; `version` is a number or "latest". Raises DatasetNotFoundError."""
+        """A registered dataset; `version` is a number or "latest". Raises DatasetNotFoundError.
+
+        As an input of a step it stays a name: "latest" is asked anew whenever the pipeline is planned.
+        """
         if version != "latest" and (isinstance(version, bool) or not isinstance(version, int)):
             if not str(version).isdecimal():
                 raise InputError(f"version is {version!r}", where=caller(), field="version", expected="a number or 'latest'")
             version = int(version)
-        return of_record(workspace, workspace.engine.dataset(name, None if version == "latest" else int(version)))
+        number = None if version == "latest" else int(version)
+        found = of_record(workspace, workspace.engine.dataset(name, number))
+        return (
+            replace(found, reference=Reference(VersionSource(name, number), found.record)) if found.record is not None else found
+        )
 
     @staticmethod
     def get_by_id(workspace: Workspace, id: str) -> FileDataset | TabularDataset:

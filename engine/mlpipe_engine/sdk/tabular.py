@@ -386,7 +386,7 @@ class TabularDataset(Registered):
 
     def _with(self, definition: DatasetDefinition) -> TabularDataset:
         """A new, unregistered dataset."""
-        return TabularDataset(definition, workspace=self.workspace, expectations=self.expectations)
+        return TabularDataset(definition, self.workspace, self.expectations, reference=self.reference)
 
     def _validated(self, definition: DatasetDefinition, validate: bool) -> TabularDataset:
         made = self._with(definition)
@@ -398,9 +398,26 @@ class TabularDataset(Registered):
     # -- in steps ----------------------------------------------------------------------------------------------------------
 
     def as_named_input(self, name: str) -> DatasetConsumptionConfig:
+        """An input of that name. The step gets the rows as one file: see `mlpipe_run.Dataset`."""
         from mlpipe_engine.sdk.dataset import DatasetConsumptionConfig
 
-        return DatasetConsumptionConfig(name, self, mode="direct")  # type: ignore[arg-type]
+        return DatasetConsumptionConfig(name, self, mode="direct")
+
+    def as_mount(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
+        return self._unnamed().as_mount(path_on_compute)
+
+    def as_download(self, path_on_compute: str | None = None, format: str | None = None) -> DatasetConsumptionConfig:
+        """A private copy. `format`: "parquet" or "csv"."""
+        return self._unnamed().as_download(path_on_compute, format)
+
+    def as_direct(self) -> DatasetConsumptionConfig:
+        return self._unnamed()
+
+    def _unnamed(self) -> DatasetConsumptionConfig:
+        from mlpipe_engine.sdk.dataset import DatasetConsumptionConfig, derived_name
+
+        name = derived_name(self.reference.source.name if self.reference is not None else self.definition.paths[0])
+        return DatasetConsumptionConfig(name, self, mode="direct", named=False)
 
 
 # -- checked arguments ---------------------------------------------------------------------------------------------------------

@@ -23,8 +23,11 @@ from mlpipe_engine.model.datasets import (
     TypeName,
     Verdict,
 )
+from mlpipe_engine.model.spec import Registration
 from mlpipe_engine.sdk import loading
+from mlpipe_engine.sdk.in_steps import Reference
 from mlpipe_engine.sdk.keywords import caller, strict
+from mlpipe_engine.sdk.values import tag_pairs
 
 if TYPE_CHECKING:
     from mlpipe_engine.engine import Engine
@@ -40,6 +43,10 @@ class Registered:
     workspace: Workspace | None = field(default=None, compare=False, repr=False)
     expectations: tuple[Expectation, ...] = ()
     record: DatasetVersionRecord | None = field(default=None, compare=False, repr=False)
+    reference: Reference | None = field(default=None, repr=False)
+    """The name it was looked up by, and what that meant then."""
+    registration: Registration | None = field(default=None, repr=False)
+    """The name a run keeps it under, where `register` was called in a definition of a pipeline."""
 
     @property
     def name(self) -> str | None:
@@ -81,16 +88,16 @@ class Registered:
     ) -> Self:
         """Pin definition, content and expectations under a name. The same again is the same version.
 
-        Raises InputError when the name is taken by another dataset, and `create_new_version` is False.
+        In the definition of a pipeline, every run that reads it keeps it so. Raises InputError when the name is taken by another
+        dataset, and `create_new_version` is False.
         """
         if loading.active:
-            loading.note(f"register({name!r})")
-            return self
+            return replace(self, registration=Registration(name, description or "", tag_pairs(tags), create_new_version))
         record, _ = workspace.engine.register_dataset(
             name, self.definition, expectations=self.expectations, description=description or "", tags=tags,
             create_new_version=create_new_version,
         )  # fmt: skip
-        return replace(self, workspace=workspace, record=record)
+        return replace(self, workspace=workspace, record=record, reference=None)
 
     def update(self, description: str | None = None, tags: Mapping[str, str] | None = None) -> Self:
         """Change what is said of the registered version."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.data.objects import BLOCK_BYTES, PART, RemoteObject
-from mlpipe_engine.errors import DatastoreError, FilesystemError, ObjectChangedError
+from mlpipe_engine.errors import FilesystemError, ObjectChangedError
 
 if TYPE_CHECKING:
     from mlpipe_engine.data.credentials import Credentials
@@ -63,13 +63,13 @@ class FolderStore:
                     yield data
                 if _object(item.path, os.fstat(file.fileno())).version != item.version:
                     raise ObjectChangedError(f"{self._full(item.path)} changed while it was read")
+        except FileNotFoundError as error:
+            raise ObjectChangedError(f"{self._full(item.path)} is gone") from error
         except OSError as error:
             raise FilesystemError.of(error, "read", self._full(item.path)) from error
 
     def write(self, path: str, source: str, digest: str) -> RemoteObject:
         target = self._full(path)
-        if os.path.isdir(target):
-            raise DatastoreError(f"{target} is a folder; a file cannot take its place")
         part = f"{target}.{digest[-16:]}.{os.getpid()}{PART}"
         try:
             os.makedirs(os.path.dirname(target), exist_ok=True)

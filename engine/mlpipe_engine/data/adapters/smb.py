@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat as st
@@ -17,6 +18,10 @@ from mlpipe_engine.errors import DatastoreError, DatastoreUnreachableError, Obje
 if TYPE_CHECKING:
     from mlpipe_engine.data.credentials import Credentials
     from mlpipe_engine.model.datastores import DatastoreSpec
+
+_REFUSED = {0xC000006D, 0xC000006A, 0xC0000022, 0xC0000064, 0xC0000072, 0xC0000234}
+"""NtStatus: logon failure, wrong password, access denied, no such user, account disabled, account locked."""
+_NO_SHARE = 0xC00000CC
 
 
 class SmbStore:
@@ -44,36 +49,37 @@ class SmbStore:
             with self._session(here) as words:
                 try:
                     entries = sorted(self._smb.scandir(self._full(here), **words), key=lambda entry: str(entry.name))
-                except FileNotFoundError:
-                    continue
+                except OSError as error:
+                    if error.errno == errno.ENOENT:
+                        continue
+                    raise
                 for entry in entries:
                     path = f"{here}{entry.name}"
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(path + "/")
                     elif not path.endswith(PART):
-                        yield _object(path, entry.stat(follow_symlinks=False))
+                        info = entry.smb_info  # what the listing said: asking each file would be a round trip each
+                        yield _object(path, info.end_of_file, info.last_write_time.timestamp())
 
     def stat(self, path: str) -> RemoteObject | None:
         with self._session(path) as words:
             try:
                 found = self._smb.stat(self._full(path), **words)
-            except FileNotFoundError:
-                return None
-            except NotADirectoryError:
-                return None
-            return None if st.S_ISDIR(found.st_mode) else _object(path, found)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                    return None
+                raise
+            return None if st.S_ISDIR(found.st_mode) else _object(path, found.st_size, found.st_mtime)
 
     def read(self, item: RemoteObject, offset: int) -> Iterator[bytes]:
         with self._session(item.path) as words:
-            try:
-                file = self._smb.open_file(self._full(item.path), mode="rb", buffering=0, share_access="rwd", **words)
-            except FileNotFoundError:
-                raise ObjectChangedError(f"{self._name(item.path)} is gone") from None
+            file = self._smb.open_file(self._full(item.path), mode="rb", buffering=0, share_access="rwd", **words)
             with file:
                 file.seek(offset)
                 while data := file.read(BLOCK_BYTES):
                     yield data
-            if _object(item.path, self._smb.stat(self._full(item.path), **words)).version != item.version:
+            now = self._smb.stat(self._full(item.path), **words)
+            if _object(item.path, now.st_size, now.st_mtime).version != item.version:
                 raise ObjectChangedError(f"{self._name(item.path)} changed while it was read")
 
     def write(self, path: str, source: str, digest: str) -> RemoteObject:
@@ -84,14 +90,16 @@ class SmbStore:
             with open(source, "rb") as reading, self._smb.open_file(part, mode="wb", buffering=0, **words) as writing:
                 shutil.copyfileobj(reading, writing, BLOCK_BYTES)
             self._smb.replace(part, target, **words)
-            return _object(path, self._smb.stat(target, **words))
+            written = self._smb.stat(target, **words)
+            return _object(path, written.st_size, written.st_mtime)
 
     def delete(self, path: str) -> None:
         with self._session(path) as words:
             try:
                 self._smb.remove(self._full(path), **words)
-            except FileNotFoundError:
-                return
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    raise
 
     def _full(self, path: str) -> str:
         inner = path.rstrip("/").replace("/", "\\")
@@ -110,20 +118,26 @@ class SmbStore:
             }  # fmt: skip
         except DatastoreError:
             raise
-        except (errors.SMBAuthenticationError, errors.LogonFailure, errors.AccessDenied, PermissionError) as error:
-            raise DatastoreError(
-                f"{self._name(path)}: access was refused for user {self._user!r}", where=self._spec.where,
-                hint=self._credentials.ways("password"),
-            ) from error  # fmt: skip
-        except errors.BadNetworkName as error:
-            raise DatastoreError(f"{self._name('')}: there is no such share", where=self._spec.where) from error
+        except errors.SMBAuthenticationError as error:
+            raise self._refused(path) from error
         except (errors.SMBException, OSError, ValueError) as error:
+            if getattr(error, "errno", None) == errno.ENOENT:
+                raise ObjectChangedError(f"{self._name(path)} is gone") from error
+            if getattr(error, "ntstatus", 0) in _REFUSED or getattr(error, "errno", None) == errno.EACCES:
+                raise self._refused(path) from error
+            if getattr(error, "ntstatus", 0) == _NO_SHARE:
+                raise DatastoreError(f"{self._name('')}: there is no such share", where=self._spec.where) from error
             self._pool.clear()
             raise DatastoreUnreachableError(f"{self._name(path)} cannot be reached: {redact(str(error))[:300]}") from error
 
+    def _refused(self, path: str) -> DatastoreError:
+        return DatastoreError(
+            f"{self._name(path)}: access was refused for user {self._user!r}", where=self._spec.where,
+            hint=self._credentials.ways("password"),
+        )  # fmt: skip
 
-def _object(path: str, found: Any) -> RemoteObject:
-    nanoseconds = getattr(found, "st_mtime_ns", None)
-    seconds = nanoseconds / 1e9 if nanoseconds is not None else float(found.st_mtime)
-    version, settled = by_time(seconds, found.st_size)
-    return RemoteObject(path, found.st_size, version, seconds, settled)
+
+def _object(path: str, size: int, seconds: float) -> RemoteObject:
+    """Times in whole milliseconds: listings and questions give them with different precision."""
+    version, settled = by_time(int(seconds * 1000) / 1000, size)
+    return RemoteObject(path, size, version, seconds, settled)

@@ -1,4 +1,4 @@
-"""Datastores that were registered in code, the default one, and what was delivered where."""
+"""Which output was delivered to which datastore, and what lay there afterwards."""
 
 from __future__ import annotations
 
@@ -6,39 +6,7 @@ import json
 import sqlite3
 from dataclasses import dataclass
 
-from mlpipe_engine.model.datastores import DatastoreSpec
 from mlpipe_engine.store.database import Database
-
-_DEFAULT = "default_datastore"
-
-
-def registered(database: Database) -> tuple[DatastoreSpec, ...]:
-    rows = database.query("SELECT name, url, settings FROM datastores ORDER BY name")
-    return tuple(DatastoreSpec.of(str(name), str(url), json.loads(str(settings))) for name, url, settings in rows)
-
-
-def register(database: Database, spec: DatastoreSpec, now: str) -> None:
-    """Replaces one of the same name."""
-    settings = json.dumps(dict((*spec.options, *spec.credentials)), sort_keys=True)
-    with database.write() as db:
-        db.execute("INSERT OR REPLACE INTO datastores VALUES (?, ?, ?, ?)", (spec.name, spec.url, settings, now))
-
-
-def unregister(database: Database, name: str) -> bool:
-    """False when it is not there. It is no longer the default one either."""
-    with database.write() as db:
-        db.execute("DELETE FROM project WHERE key = ? AND value = ?", (_DEFAULT, name))
-        return bool(db.execute("DELETE FROM datastores WHERE name = ?", (name,)).rowcount)
-
-
-def default(database: Database) -> str | None:
-    rows = database.query("SELECT value FROM project WHERE key = ?", (_DEFAULT,))
-    return str(rows[0][0]) if rows else None
-
-
-def set_default(database: Database, name: str) -> None:
-    with database.write() as db:
-        db.execute("INSERT OR REPLACE INTO project (key, value) VALUES (?, ?)", (_DEFAULT, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
