@@ -213,7 +213,9 @@ def _result(db: sqlite3.Connection, journal: Journal, line: Line) -> None:
         "run": line["run"], "idx": line["idx"], "name": line["step"], "pipeline": line["pipeline"], "state": "succeeded", "decision": "execute",
         "manifest": line["fingerprint"], "base_key": line["base_key"], "snapshot": line["snapshot"], "result": cursor.lastrowid,
         "outputs": line["outputs"], "seconds": line["seconds"], "finished_at": line["finished_at"],
-    } | {name: line.get(name) for name in ("attempt", "causes", "queued_at", "started_at", "exit", "cpu_seconds", "peak_memory_bytes", "put_away")}  # fmt: skip
+    }  # fmt: skip
+    told = ("attempt", "causes", "queued_at", "started_at", "exit", "cpu_seconds", "peak_memory_bytes", "put_away")
+    row |= {name: line.get(name) for name in told}
     _insert_step(db, row)
 
 
