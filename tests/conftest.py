@@ -42,7 +42,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "unshare": (_can_unshare, "apt-get install util-linux, and run as root"),
     "sample": (lambda: __import__("importlib.util").util.find_spec("sklearn") is not None, "pip install 'mlpipe-tui[sample]'"),
 }
-_CI_INSTALLS = {"git", "tmux", "strace", "sample"}
+_CI_INSTALLS = {"git", "tmux", "strace", "sample", "uv"}
 _skipped: dict[str, int] = {}
 
 

@@ -1,6 +1,6 @@
 """What the runner needs from the outside world, as Protocols of at most four methods.
 
-Adapters implement them without importing each other; `engine.py` wires them. Tests run every adapter and its in-memory
+Adapters implement them without importing each other; `engine` wires them. Tests run every adapter and its in-memory
 twin through one contract class.
 """
 
