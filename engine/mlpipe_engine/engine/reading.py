@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlpipe_engine.model.filters import Filter
     from mlpipe_engine.model.manifest import Manifest
     from mlpipe_engine.model.views import Explanation
+    from mlpipe_engine.store.listing import Listing
 
 
 Sink = Callable[[Event], None]
@@ -77,6 +78,12 @@ class Reading(Project):
         database = self._database()
         return run_rows.RunQueries(database).count(_clauses(wanted)) if database is not None else 0
 
+    def listing(self) -> Listing:
+        """What a list of runs shows beside their rows. Raises RunNotFoundError where there is no store yet."""
+        from mlpipe_engine.store.listing import Listing
+
+        return Listing(self._reading())
+
     def changes_seen(self) -> int:
         """A number that moves when another process committed something; -1 while there is no store. Costs microseconds."""
         database = self._database()
@@ -118,6 +125,13 @@ class Reading(Project):
     def spec(self, run_id: str) -> PipelineSpec:
         queries = self._runs()
         return queries.spec(queries.get(run_id))
+
+    def graph(self, spec: PipelineSpec) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Every step with those it waits for, each after all of them. Raises DefinitionError for steps that wait for each other."""
+        from mlpipe_engine.planning.graph import topological, upstream
+
+        parents = upstream(spec)
+        return tuple((name, parents[name]) for name in topological(spec))
 
     def children(self, run_id: str) -> tuple[RunRecord, ...]:
         return self._runs().children(run_id)
