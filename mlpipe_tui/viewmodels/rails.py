@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlpipe_engine.model.states import State
+
 from mlpipe_tui.glyphs import Glyphs
 
 LANES = 8

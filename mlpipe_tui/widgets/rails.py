@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
+from mlpipe_engine.model.states import State
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
@@ -18,7 +19,6 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from mlpipe_engine.model.states import State
 from mlpipe_tui.clean import clipped, one_line
 from mlpipe_tui.glyphs import COLOUR, UNICODE, Glyphs
 from mlpipe_tui.viewmodels.columns import GAP, Column, fit
