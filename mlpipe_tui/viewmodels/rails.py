@@ -13,6 +13,7 @@ are places where a step takes from a rail; a rail that is only crossed stays unb
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,8 +75,6 @@ def in_order(nodes: Sequence[Node]) -> list[Node]:
         for need in set(node.needs) - {node.name}:
             waiting.setdefault(need, []).append(node)
     place = {node.name: index for index, node in enumerate(nodes)}
-    import heapq
-
     ready = [index for index, node in enumerate(nodes) if not missing[node.name]]
     heapq.heapify(ready)
     while ready:
@@ -210,7 +209,7 @@ def _draw(
 
 def joint(bits: int, signs: Glyphs) -> str:
     """The line that leaves a cell in these directions."""
-    down_right, down_left, up_right, up_left, cross, tee_right, tee_left, tee_down, tee_up = signs.joins
+    down_right, down_left, up_right, up_left, cross, tee_right, tee_left, tee_down, tee_up = list(signs.joins)
     table = {
         _DOWN | _RIGHT: down_right, _DOWN | _LEFT: down_left, _UP | _RIGHT: up_right, _UP | _LEFT: up_left,
         _LEFT | _RIGHT | _UP | _DOWN: cross, _UP | _DOWN | _RIGHT: tee_right, _UP | _DOWN | _LEFT: tee_left,

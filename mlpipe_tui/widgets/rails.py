@@ -142,11 +142,8 @@ class Rails(ScrollView, can_focus=True):
             )
         self.rows = rows
         self._place = {member: place for place, row in enumerate(rows) for member in (row.name, *row.members)}
-        self._graph_width = (
-            max((len(row.cells) for row in rows), default=0)
-            if self._only is not None
-            else max([5, *(len(row.cells) for row in rows)])
-        )
+        widest = max((len(row.cells) for row in rows), default=0)
+        self._graph_width = widest if self._only is not None else max(widest, len("Graph"))
         self._names_width = max((cell_len(one_line(self._label(row), limit=60)) for row in rows), default=0)
         self.cursor = self._place.get(held.name if held is not None else "", min(self.cursor, max(len(rows) - 1, 0)))
         self.virtual_size = Size(0, len(rows) + 1)
@@ -239,6 +236,7 @@ class Rails(ScrollView, can_focus=True):
                 self.action_open()
 
     def on_resize(self) -> None:
+        self.refresh()  # columns have other widths now
         self._show_cursor()
 
     def on_focus(self) -> None:
