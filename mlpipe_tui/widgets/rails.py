@@ -96,6 +96,11 @@ class Rails(ScrollView, can_focus=True):
         self._only: frozenset[str] | None = None
         self._names_width = self._graph_width = 0
 
+    @property
+    def view(self) -> Size:
+        """What is left for rows once scroll bars are there; `size` would count them."""
+        return self.scrollable_content_region.size
+
     # What it shows
 
     def show(self, nodes: Sequence[Node], lines: Mapping[str, StepLine]) -> None:
@@ -185,7 +190,7 @@ class Rails(ScrollView, can_focus=True):
         return row is not None and any(row.name in other.owners for other in self.rows[place + 1 : place + 2])
 
     def _show_cursor(self) -> None:
-        top, height = round(self.scroll_y), self.size.height - 1
+        top, height = round(self.scroll_y), self.view.height - 1
         if height <= 0:
             return
         if self.cursor < top:
@@ -197,7 +202,7 @@ class Rails(ScrollView, can_focus=True):
         self._go(self.cursor + rows)
 
     def action_page(self, pages: int) -> None:
-        self._go(self.cursor + pages * max(self.size.height - 2, 1))
+        self._go(self.cursor + pages * max(self.view.height - 2, 1))
 
     def action_to(self, place: int) -> None:
         self._go(place if place >= 0 else len(self.rows) - 1)
@@ -258,11 +263,11 @@ class Rails(ScrollView, can_focus=True):
         head = [Column(title="Step", width=max(min(self._names_width, 28), 4))]
         if self.words:
             head.append(Column(title="State", width=longest, drop=1))
-        shown = fit([*head, *self.columns], self.size.width - self._graph_width - 1)
+        shown = fit([*head, *self.columns], self.view.width - self._graph_width - 1)
         return [(index - len(head), column, width) for index, column, width in shown]
 
     def render_line(self, y: int) -> Strip:
-        width, base = self.size.width, self.rich_style
+        width, base = self.view.width, self.rich_style
         if y == 0:
             return self._header(base).crop_extend(0, width, base)
         place = round(self.scroll_y) + y - 1
