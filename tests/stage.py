@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from textual.app import App, ComposeResult
+from textual.message import Message
 from textual.pilot import Pilot
 from textual.widget import Widget
 
@@ -23,6 +24,7 @@ class Stage(App[None]):
         super().__init__()
         self.make = make
         self.copies: list[str] = []
+        self.heard: list[Message] = []
         for theme in themes.themes():
             self.register_theme(theme)
         self.theme = themes.DEFAULT
@@ -43,6 +45,10 @@ class Seat:
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
         await self.pilot.pause()
+
+    def heard(self, kind: type[Message]) -> list[Any]:
+        """Messages of that kind, each once, in the order they were sent."""
+        return list({id(message): message for message in self.app.heard if type(message) is kind}.values())
 
     def rows(self) -> list[str]:
         """What stands on the screen, row by row."""
@@ -71,7 +77,7 @@ def play(
 
     async def run() -> None:
         app = Stage(make, **more)
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, message_hook=app.heard.append) as pilot:
             await pilot.pause()
             await act(Seat(app, pilot))
 

@@ -111,6 +111,11 @@ class LogView(ScrollView, can_focus=True):
         self._timer: Timer | None = None
         self._badge = ""
 
+    @property
+    def view(self) -> Size:
+        """What is left for rows once scroll bars are there; `size` would count them."""
+        return self.scrollable_content_region.size
+
     # What it shows
 
     def show(self, path: str | None, *, live: bool = False, empty: str = "") -> None:
@@ -169,7 +174,7 @@ class LogView(ScrollView, can_focus=True):
         self._fit(grew)
 
     def _fit(self, grew: bool) -> None:
-        height = max(len(self), 1) + (max(self.size.height, 1) - 1 if self.wrap else 0)
+        height = max(len(self), 1) + (max(self.view.height, 1) - 1 if self.wrap else 0)
         size = Size(0 if self.wrap else self._width, height)
         if size != self.virtual_size:
             self.virtual_size = size
@@ -238,8 +243,8 @@ class LogView(ScrollView, can_focus=True):
     def _end(self) -> tuple[int, int]:
         """The top at which the last line stands on the last row."""
         if not self.wrap:
-            return max(len(self) - self.size.height, 0), 0
-        left = self.size.height
+            return max(len(self) - self.view.height, 0), 0
+        left = self.view.height
         for row in range(len(self) - 1, -1, -1):
             left -= self._height(row)
             if left <= 0:
@@ -250,7 +255,7 @@ class LogView(ScrollView, can_focus=True):
         return len(self._wraps(row))
 
     def _wraps(self, row: int) -> list[tuple[int, int]]:
-        return wrapped(self._shown(row), max(self.size.width, 1))
+        return wrapped(self._shown(row), max(self.view.width, 1))
 
     def _shown(self, row: int) -> str:
         line = self.read(row)
@@ -292,7 +297,7 @@ class LogView(ScrollView, can_focus=True):
         self._go((row, max(sub, 0)))
 
     def action_page(self, pages: int) -> None:
-        self.action_move(pages * max(self.size.height - 1, 1))
+        self.action_move(pages * max(self.view.height - 1, 1))
 
     def action_sideways(self, cells: int) -> None:
         if not self.wrap:
@@ -394,7 +399,7 @@ class LogView(ScrollView, can_focus=True):
         self._current = (self._current + step) % len(self._hits)
         line = int(self._hits[self._current])
         row = self._current if self.only_hits else line
-        top, height = self._top[0], self.size.height
+        top, height = self._top[0], self.view.height
         if not top <= row < top + max(height - 1, 1) or self.wrap:
             self._go((max(row - height // 3, 0) if not self.wrap else row, 0))
         self.following = False
@@ -408,10 +413,10 @@ class LogView(ScrollView, can_focus=True):
         if not spans or self.wrap:
             return
         start, end = spans[0]
-        if not self.scroll_x <= start <= end <= self.scroll_x + self.size.width:
+        if not self.scroll_x <= start <= end <= self.scroll_x + self.view.width:
             self._width = max(self._width, end + 8)
             self._fit(False)
-            self.call_after_refresh(self.scroll_to, x=max(start - self.size.width // 3, 0), animate=False)
+            self.call_after_refresh(self.scroll_to, x=max(start - self.view.width // 3, 0), animate=False)
 
     def action_only_hits(self) -> None:
         if self.wanted is None:
@@ -446,7 +451,7 @@ class LogView(ScrollView, can_focus=True):
             text = found[0]
         else:
             top = self._top[0]
-            last = self._rows[-1][0] + 1 if self._rows else min(top + self.size.height, len(self))
+            last = self._rows[-1][0] + 1 if self._rows else min(top + self.view.height, len(self))
             text = "\n".join(self.read(row).text for row in range(top, last))
         if text:
             count = text.count("\n") + 1
@@ -455,7 +460,7 @@ class LogView(ScrollView, can_focus=True):
     # Drawing
 
     def render_line(self, y: int) -> Strip:
-        width = self.size.width
+        width = self.view.width
         base = self.rich_style
         if not len(self):
             return self._empty_line(y, width, base)
@@ -492,10 +497,10 @@ class LogView(ScrollView, can_focus=True):
         if not self._rows:
             row, sub = self._top
             found: list[tuple[int, tuple[int, int]]] = []
-            while len(found) < self.size.height and row < len(self):
+            while len(found) < self.view.height and row < len(self):
                 found += [(row, part) for part in self._wraps(row)[sub:]]
                 row, sub = row + 1, 0
-            self._rows = found[: self.size.height]
+            self._rows = found[: self.view.height]
         return self._rows
 
     def _segments(self, row: int, base: Style) -> list[Segment]:
