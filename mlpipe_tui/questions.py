@@ -12,9 +12,11 @@ from mlpipe_engine.model.filters import Filter
 from mlpipe_engine.model.records import RunRecord, StepRecord
 from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import FINAL, State
+from mlpipe_tui.viewmodels.details import fault_in
 from mlpipe_tui.viewmodels.form import options_for
 from mlpipe_tui.viewmodels.shots import (
     DefinitionShot,
+    Fault,
     MachineShot,
     OutputFacts,
     PlanShot,
@@ -27,6 +29,7 @@ from mlpipe_tui.viewmodels.shots import (
     Trouble,
 )
 
+_TAIL = 65536
 _SIZE_LIMIT = 2000
 """Files of an output folder that are added up; more are "at least"."""
 
@@ -148,9 +151,21 @@ def step(run_id: str, name: str) -> Callable[[Engine], StepShot]:
             directory=engine.step_dir(run_id, name) if started else "", interpreter=engine.interpreter_of(run_id, name) if started else "",
             made_in=_number(engine, record.reused_from) if record.reused_from else None,
             blocked=tuple((other.name, other.state.value) for other in blocked),
+            fault=_fault(engine, run_id, record, spec) if record.state is State.FAILED else None,
         )  # fmt: skip
 
     return ask
+
+
+def _fault(engine: Engine, run_id: str, record: StepRecord, spec: PipelineSpec) -> Fault | None:
+    try:
+        with open(engine.log_path(run_id, record.name, "stderr"), "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - _TAIL))
+            text = log.read().decode("utf-8", "replace")
+    except OSError:
+        return None
+    code = os.path.join(engine.step_dir(run_id, record.name), "code")
+    return fault_in(text, code, os.path.join(engine.root, spec.step(record.name).source_directory or "."))
 
 
 def _outputs(engine: Engine, run_id: str, record: StepRecord) -> list[OutputFacts]:

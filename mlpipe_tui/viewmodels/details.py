@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os.path
+import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ from mlpipe_engine.model.states import State
 from mlpipe_tui.glyphs import Glyphs
 from mlpipe_tui.viewmodels import words
 from mlpipe_tui.viewmodels.rich_lines import Line, pairs
-from mlpipe_tui.viewmodels.shots import RunDetail, StepShot, Trouble
+from mlpipe_tui.viewmodels.shots import Fault, RunDetail, StepShot, Trouble
 from mlpipe_tui.viewmodels.steps import TONES
 
 
@@ -292,3 +294,21 @@ def changes_lines(detail: RunDetail, glyphs: Glyphs) -> list[Line]:
     if len(rows) == 2:
         rows.append(Line.of(("  Nothing that decides a result differs, and no result does.", "primary")))
     return rows
+
+
+_FRAME = re.compile(r'^\s*File "([^"\n]{1,1000})", line (\d{1,9})')
+
+
+def fault_in(text: str, code: str, source: str) -> Fault | None:
+    """The last place of the step's own code in a Python traceback, and the line that ends it. `code`: the step's copy of `source`."""
+    place, message = None, ""
+    for line in text.split("\n"):
+        frame = _FRAME.match(line[:2000])
+        if frame is not None:
+            if frame[1].startswith(code + "/") or not frame[1].startswith(("/", "<")):
+                relative = frame[1].removeprefix(code + "/")
+                place = (os.path.normpath(os.path.join(source, relative)), int(frame[2]))
+            message = ""
+        elif place is not None and line and not line[0].isspace() and not message:
+            message = line[:400]
+    return Fault(message=message, path=place[0], line=place[1]) if place is not None else None

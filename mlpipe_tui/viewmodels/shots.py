@@ -113,6 +113,19 @@ class OutputFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Where the script of a failed step stood, as far as its traceback tells."""
+
+    message: str
+    path: str
+    """Of the project's file, not of the step's copy, where that can be told."""
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepShot:
     """Everything the detail of one step of one run shows."""
 
@@ -131,6 +144,7 @@ class StepShot:
     """Number of the run whose execution this is, where it was reused."""
     blocked: tuple[tuple[str, str], ...] = ()
     """(step, state) of those it waits for."""
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
