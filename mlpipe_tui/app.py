@@ -36,7 +36,7 @@ from mlpipe_tui.glyphs import ASCII, choose
 from mlpipe_tui.screens.base import View
 from mlpipe_tui.themes import DEFAULT, themes
 from mlpipe_tui.viewmodels import form
-from mlpipe_tui.viewmodels.header import header, run_state
+from mlpipe_tui.viewmodels.header import run_state
 from mlpipe_tui.viewmodels.rich_lines import Line
 from mlpipe_tui.viewmodels.shots import DefinitionShot, ProjectShot, RunShot, Trouble
 from mlpipe_tui.widgets.bars import HeaderBar, KeyBar
@@ -91,8 +91,7 @@ class PipelineApp(App[int]):
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
     CSS = """
-    Screen { background: $background; color: $text; layers: base; }
-    #views { height: 1fr; width: 1fr; }
+    #views { height: 1fr; width: 1fr; background: $background; }
     Toast { padding: 0 1; max-width: 70; }
     """
     HELP = "Tab goes to the other pane, [ and ] to other tabs of it, a digit to another screen. Everything can be clicked, too."
@@ -305,16 +304,13 @@ class PipelineApp(App[int]):
     def _redraw_header(self) -> None:
         bar = self.query_one(HeaderBar)
         if not self.has_project:
-            bar.header = header("mlpipe-tui", (), "", ("no project here", "muted"), "", self.size.width)
+            bar.facts = ("mlpipe-tui", (), "", ("no project here", "muted"), "")
             return
         screens = tuple((key, name) for key, name, _ in _available())
         note = "read-only" if self.read_only else ""
         if self.pinned is not None and self.shot is not None and self.shot.run.number != self.shot.latest:
             note = f"shown: an earlier run{' · ' + note if note else ''}"
-        bar.header = header(one_line(self.project_name, limit=24), screens, self.active, run_state(self.shot, self.glyphs, self.now()), note, self.size.width)
-
-    def on_resize(self) -> None:
-        self._redraw_header()
+        bar.facts = (one_line(self.project_name, limit=24), screens, self.active, run_state(self.shot, self.glyphs, self.now()), note)
 
     def now(self) -> datetime:
         return datetime.now().astimezone()
@@ -613,6 +609,8 @@ def _line_of(where: str) -> int:
 def start(settings: Settings) -> int:
     """Run the app on this terminal. Returns the exit code; what is left to say is printed when the screen is back."""
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)  # what a shell exported once is not the size of the window now
     while True:
         try:
             engine: Engine | None = Engine.open(settings.directory)

@@ -120,12 +120,14 @@ class FilterLine(Vertical):
 
     def open(self) -> None:
         self.add_class("-open")
-        self.query_one(Input).focus()
+        self.display = True  # at once, so that the next key is for the line already
+        self.screen.set_focus(self.query_one(Input))
 
     def clear(self) -> None:
         self.query_one(Input).value = ""
         self._say("")
         self.remove_class("-open")
+        self.display = False
         self._set(Filter())
 
     def action_close(self) -> None:
@@ -150,7 +152,7 @@ class FilterLine(Vertical):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         if not self.wanted:
-            self.remove_class("-open")
+            self.clear()
         self._leave()
 
     def _say(self, text: str) -> None:

@@ -85,7 +85,7 @@ class PipelineView(View):
     def compose(self) -> ComposeResult:
         columns = (
             Column(title="Why", width=12, stretch=1, drop=2), Column(title="Time", width=13, right=True, drop=1),
-            Column(title="Output", width=16, drop=3),
+            Column(title="Output", width=10, drop=3),
         )  # fmt: skip
         self.rails = Rails(columns, self.tui.glyphs)
         self.filter = FilterLine()
@@ -266,6 +266,8 @@ class PipelineView(View):
             values = dict(run.parameters) if run is not None else dict(self.planned.options.parameters) if self.planned is not None else {}
             spec = self.spec
             return (details.parameter_lines(spec, step, values), "") if spec is not None else ([], "")
+        if shot is None and self._is_asked(name):
+            return [Line.of(("looking ...", "muted"))], ""
         if shot is None:
             return [Line.of("The step was never run here."), Line.of(("r runs the pipeline, p shows what that would do.", "muted"))], ""
         if tab == "Metrics":
@@ -282,12 +284,18 @@ class PipelineView(View):
             trouble = self.planned.trouble if self.planned is not None else None
             if trouble is not None:
                 return details.trouble_lines(trouble), ""
+            if self._is_asked(name):
+                return [Line.of(("looking ...", "muted"))], ""
             return [Line.of("Never run here; looking at what a run would do ..." if self.wanted_plan else "Never run here. p shows what a run would do.")], ""
         lines = why.lines(answer, self.tui.glyphs, self.document.size.width)
         if shot is not None and not self.planning and shot.fault is not None:
             place = os.path.relpath(shot.fault.path, self.tui.root)
             lines = [Line.of((shot.fault.message, "bad"), (f"  {place}:{shot.fault.line}", "strong"), ("   E opens it", "muted")), Line(), *lines]
         return lines, why.markdown(answer, name)
+
+    def _is_asked(self, name: str) -> bool:
+        """The answer about that step is on its way."""
+        return not self.planning and self.tui.shot is not None and any(step.name == name for step in self.tui.shot.steps)
 
     def _why(self, name: str, shot: StepShot | None, now: datetime) -> why.Why | None:
         if (self.planning or shot is None) and self.planned is not None and self.planned.plan is not None:

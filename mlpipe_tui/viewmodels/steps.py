@@ -71,7 +71,8 @@ def _run_title(shot: RunShot, now: datetime) -> str:
         State.RUNNING, State.PREPARING, State.SUCCEEDED, State.REUSED, State.QUEUED, State.FAILED, State.SKIPPED, State.CANCELED,
     ) if counts[state]]  # fmt: skip
     state = "interrupted" if shot.interrupted else shot.run.state.value
-    return " · ".join((shot.run.pipeline, f"run {shot.run.number} {state}", *parts))
+    state = "" if state == "running" else f" {state}"
+    return " · ".join((shot.run.pipeline, f"run {shot.run.number}{state}", *parts))
 
 
 def _run_line(

@@ -21,6 +21,7 @@ FACTS = ("code", "params", "inputs", "env", "outputs", "policy")
 _FACT_OF = {
     "file": "code", "structure": "code", "parameter": "params", "argument": "params", "input": "inputs", "undeclared": "inputs",
     "environment": "env", "distribution": "env", "variable": "env", "output": "outputs", "lost": "outputs", "collected": "outputs",
+    "failed": "outputs",
 }  # fmt: skip
 _ACCEPTABLE = ("file", "structure", "environment", "distribution")
 
@@ -59,6 +60,8 @@ def facts(causes: Sequence[Cause], step: StepSpec, manifest: Manifest | None, *,
     """All six, always in the same order. A new step has nothing to be equal to."""
     by_fact: dict[str, list[Cause]] = {name: [] for name in FACTS}
     for cause in causes:
+        if cause.kind == "new":
+            continue  # nothing to be compared with is no difference
         by_fact[_FACT_OF.get(cause.kind, "policy")].append(cause)
     about = _about(step, manifest)
     return tuple(
