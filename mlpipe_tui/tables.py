@@ -409,10 +409,14 @@ def _binary(head: bytes) -> bool:
 def _connect(previews: str) -> DuckDBPyConnection:
     import duckdb
 
-    settings = {
-        "autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "memory_limit": "1GB", "temp_directory": os.path.join(previews, "spill"),
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "memory_limit": "1GB",
+        "temp_directory": os.path.join(previews, "spill"),
         "max_temp_directory_size": "8GB",
-    }  # fmt: skip
+        "threads": max((os.cpu_count() or 2) - 1, 1),  # one is left for the screen
+    }
     connection = duckdb.connect(":memory:", config=settings)
     connection.execute("SET enable_progress_bar = false")  # it would draw over the app
     return connection

@@ -56,7 +56,7 @@ class PagedTable(ScrollView, can_focus=True):
         & > .paged-table--missing { color: $text-muted; text-style: italic; }
     }
     """
-    HELP = "Rows of a table, read as they are needed. s sorts by the column under the cursor, f keeps columns at the left, H hides one, Esc stops a query."
+    HELP = "Rows are read as they are needed. s sorts by the column under the cursor, f keeps columns at the left, H hides one, Esc stops a query."
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1, 0)", "Up", show=False),
         Binding("down,j", "move(1, 0)", "Down", show=False),
@@ -246,7 +246,7 @@ class PagedTable(ScrollView, can_focus=True):
     def _measure(self) -> None:
         self.virtual_size = Size(0, self.rows + self.head if self.rows else 0)
 
-    def arrange(self, order: tuple[str, bool] | None, filter_text: str) -> None:
+    def rearrange(self, order: tuple[str, bool] | None, filter_text: str) -> None:
         """Sort and filter, in the table's thread; the view changes when it is done. What is wrong with a filter goes to `problem`."""
         table, generation = self.table, self._generation
         if table is None:
@@ -281,7 +281,7 @@ class PagedTable(ScrollView, can_focus=True):
             return
         name, order = self.table.columns[at].name, self.table.order
         fresh = (name, False) if order is None or order[0] != name else (name, True) if not order[1] else None
-        self.arrange(fresh, self.table.filter)
+        self.rearrange(fresh, self.table.filter)
 
     def _ask_profiles(self) -> None:
         """Of the columns on the screen, one after the other, so that pages come in between."""

