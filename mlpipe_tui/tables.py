@@ -161,9 +161,7 @@ class Table:
             first, behind = self._starts[index], self._starts[index + 1]
             wanted = [row - first for row in chosen if first <= row < behind]
             if wanted:
-                listed = ", ".join(map(str, wanted))
-                low, high = min(wanted), max(wanted)
-                where = f"file_row_number BETWEEN {low} AND {high} AND file_row_number IN ({listed})"
+                where = f"file_row_number IN ({', '.join(map(str, wanted))})"
                 for number, *values in self._rows(file, names, where):
                     found[number + first] = tuple(values)
         return [found[row] for row in chosen if row in found]
@@ -177,7 +175,7 @@ class Table:
             stop = min(end, behind)
             if start < stop:
                 where = f"file_row_number BETWEEN {start - first} AND {stop - first - 1}"
-                rows += [tuple(values) for _, *values in self._rows(self._files[index], names, where)]
+                rows += [tuple(values) for _, *values in sorted(self._rows(self._files[index], names, where), key=_number)]
             start, index = max(stop, start), index + 1
         return rows
 
@@ -415,7 +413,6 @@ def _connect(previews: str) -> DuckDBPyConnection:
         "memory_limit": "1GB",
         "temp_directory": os.path.join(previews, "spill"),
         "max_temp_directory_size": "8GB",
-        "threads": max((os.cpu_count() or 2) - 1, 1),  # one is left for the screen
     }
     connection = duckdb.connect(":memory:", config=settings)
     connection.execute("SET enable_progress_bar = false")  # it would draw over the app
@@ -523,6 +520,10 @@ def _make_room(previews: str) -> None:
         size -= length
         with suppress(OSError):
             os.unlink(path)
+
+
+def _number(row: tuple[Any, ...]) -> int:
+    return int(row[0])
 
 
 def _name(name: str) -> str:
