@@ -78,8 +78,10 @@ COMMANDS = (
         Option("before", "only runs before this number", "N"),
         Option("experiment", "only of this experiment", "NAME", "e"),
         Option("pipeline", "only of this pipeline", "NAME"),
-        Option("state", "only in this state", "STATE"), JSON,
-    ), ("mlpipe-tui runs -n 5",)),
+        Option("state", "only in this state", "STATE"),
+        Option("filter", "terms such as state:failed step:train metric.rmse<3 param.lr=0.1 tag.a=b since:2d by:cli !word", "TERMS", "f"),
+        JSON,
+    ), ("mlpipe-tui runs -n 5", "mlpipe-tui runs --filter 'state:failed since:2d'", "mlpipe-tui runs -f 'metric.rmse<17 !sweep'")),
     Command("show", "show", "show one run: its steps, times, outputs", ("[RUN]",), (
         Option("metrics", "with everything its steps logged", short="m"), JSON,
     ), ("mlpipe-tui show 12 --metrics",)),

@@ -43,6 +43,17 @@ class StoreConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TuiConfig:
+    """The tables [tui] and [keys]: how the terminal app looks, and keys of its own."""
+
+    theme: str = ""
+    glyphs: str = "auto"
+    mouse: bool = True
+    keys: tuple[tuple[str, str], ...] = ()
+    """(id of a binding, its key). The app knows the ids."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectConfig:
     name: str
     default_pipeline: str | None = None
@@ -57,6 +68,7 @@ class ProjectConfig:
     no_index: bool = False
     """True: packages of environments come from `find_links` alone; nothing is fetched."""
     store: StoreConfig = StoreConfig()
+    tui: TuiConfig = TuiConfig()
     path: str = ""
 
     def line(self, table: str, key: str) -> str:
@@ -81,10 +93,12 @@ _SCHEMA: dict[str, dict[str, str]] = {
     "default": {"compute": "text", "python": "text"},
     "environments": {"find_links": "texts", "no_index": "flag"},
     "store": {"quota": "quota", "network": "switch", "max_log": "size"},
+    "tui": {"theme": "text", "glyphs": "choice", "mouse": "switch"},
     "compute.*": {"kind": "text", "cpus": "number", "memory": "size", "python": "text", "audit": "choice", "isolation": "choice"},
 }
 """Table -> key -> what is expected."""
-_CHOICES = {"audit": ["python", "full", "off"], "isolation": ["none", "strict"]}
+_TABLES = ["project", "default", "store", "compute", "environments", "tui", "keys"]
+_CHOICES = {"audit": ["python", "full", "off"], "isolation": ["none", "strict"], "glyphs": ["auto", "unicode", "ascii"]}
 
 
 def find_root(start: str | None = None) -> str:
@@ -134,6 +148,7 @@ def load_config(root: str) -> ProjectConfig:
         find_links=(links,) if isinstance(links, str) else tuple(links),
         no_index=environments.get("no_index", False),
         store=_store(document.get("store", {})),
+        tui=_tui(document.get("tui", {}), document.get("keys", {})),
         path=path,
     )
     if "compute" in default:
@@ -144,6 +159,12 @@ def load_config(root: str) -> ProjectConfig:
                 error.what, where=f"{path}:{_line(text, 'default', 'compute')}", field="default.compute", expected=error.expected
             ) from None
     return config
+
+
+def _tui(table: Mapping[str, Any], keys: Mapping[str, Any]) -> TuiConfig:
+    return TuiConfig(
+        theme=table.get("theme", ""), glyphs=table.get("glyphs", "auto"), mouse=table.get("mouse", True), keys=tuple(sorted(keys.items()))
+    )
 
 
 def _store(table: Mapping[str, Any]) -> StoreConfig:
@@ -218,14 +239,15 @@ def _parsed(text: str, path: str) -> dict[str, Any]:
 
 def _check(document: Mapping[str, Any], text: str, path: str) -> None:
     for table, value in document.items():
-        if table not in ("project", "default", "store", "compute", "environments"):
-            raise _unknown(
-                table, ["project", "default", "store", "compute", "environments"], f"{path}:{_line(text, '', table)}", table
-            )
+        if table not in _TABLES:
+            raise _unknown(table, _TABLES, f"{path}:{_line(text, '', table)}", table)
         if not isinstance(value, dict):
             raise ConfigError(
                 f"found {_kind(value)}", where=f"{path}:{_line(text, '', table)}", field=table, expected=f"a table [{table}]"
             )
+        if table == "keys":
+            _check_table(value, dict.fromkeys(value, "text"), table, text, path)
+            continue
         if table != "compute":
             _check_table(value, _SCHEMA[table], table, text, path)
             continue
