@@ -42,20 +42,27 @@ class FrameBar(Widget):
         left, line, right = ("+", "-", "+") if ascii_only else ("╭", "─", "╮")
         width = self.size.width
         tabs = sum(len(name) + 2 for name in self.tabs)
-        title = clipped(self.title, max(4, width - tabs - 7))
+        title = clipped(self.title, max(min(cell_len(self.title), 24, width - 20), width - tabs - 7, 4))
         parts: list[tuple[str, str]] = [(f"{left}{line} ", ""), (title, "$text bold"), (" ", "")]
         at = 4 + cell_len(title)
         self._places = []
-        for number, name in enumerate(self.tabs):
-            chosen = number == self.active
+        for number in self._fitting(width - at - 3):
+            name, chosen = self.tabs[number], number == self.active
             text = f"[{name}]" if chosen else f" {name} "
-            if at + len(text) + 2 > width and not chosen:
-                continue
             self._places.append((at, at + len(text), number))
             parts.append((text, "$text-primary bold" if chosen else "$text-muted"))
             at += len(text)
         parts.append((f"{' ' if self.tabs else ''}{line * max(0, width - at - 1 - (1 if self.tabs else 0))}{right}", ""))
         return Content.assemble(*parts)
+
+    def _fitting(self, room: int) -> list[int]:
+        """The open tab and as many of its neighbours as there is room for."""
+        shown = [self.active] if self.tabs else []
+        for number in [*range(self.active + 1, len(self.tabs)), *range(self.active - 1, -1, -1)]:
+            if sum(len(self.tabs[other]) + 2 for other in (*shown, number)) > room:
+                continue
+            shown.append(number)
+        return sorted(shown)
 
     def on_click(self, event: events.Click) -> None:
         for start, end, number in self._places:

@@ -55,7 +55,7 @@ def test_from_nothing_to_a_mended_run(world: World, columns: int, rows: int) -> 
         window.press("2")
         window.wait("Runs · 3")
         window.press("/")
-        window.wait("since:2d !word")
+        window.wait("state:failed step:train")
         window.type("state:failed")
         window.wait("1/3")
         window.press("Escape", "1")
