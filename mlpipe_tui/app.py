@@ -41,6 +41,7 @@ from mlpipe_tui.viewmodels.rich_lines import Line
 from mlpipe_tui.viewmodels.shots import DefinitionShot, ProjectShot, RunShot, Trouble
 from mlpipe_tui.widgets.bars import HeaderBar, KeyBar
 from mlpipe_tui.widgets.copying import Copy
+from mlpipe_tui.widgets.tones import separated, use_ascii
 
 SCREENS: tuple[tuple[str, str, str], ...] = (
     ("1", "Pipeline", "mlpipe_tui.screens.pipeline:PipelineView"),
@@ -122,6 +123,7 @@ class PipelineApp(App[int]):
         tui = engine.config.tui if engine is not None else None
         self.glyphs = choose((tui.glyphs if tui is not None and settings.glyphs == "auto" else settings.glyphs) or "auto")
         self.ascii_only = self.glyphs is ASCII
+        use_ascii(self.ascii_only)
         self.read_only = settings.read_only
         self._theme_wanted = settings.theme or (tui.theme if tui is not None else "") or DEFAULT
         self._keys = dict(tui.keys) if tui is not None else {}
@@ -432,7 +434,7 @@ class PipelineApp(App[int]):
         self.log_of_commands.append(Logged(self.now().strftime("%H:%M:%S"), text, words, bad))
         if len(self._notifications) >= 2:
             self.clear_notifications()
-        self.notify(one_line(text, limit=300), severity="error" if bad else "information", timeout=_TEMPORARY_SECONDS, markup=False)
+        self.notify(separated(one_line(text, limit=300)), severity="error" if bad else "information", timeout=_TEMPORARY_SECONDS, markup=False)
 
     def teller(self) -> Callable[[str], None]:
         """For threads: what goes on before a run starts."""

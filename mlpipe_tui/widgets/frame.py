@@ -15,6 +15,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from mlpipe_tui.clean import clipped
+from mlpipe_tui.widgets.tones import separated
 
 
 class FrameBar(Widget):
@@ -42,7 +43,8 @@ class FrameBar(Widget):
         left, line, right = ("+", "-", "+") if ascii_only else ("╭", "─", "╮")
         width = self.size.width
         tabs = sum(len(name) + 2 for name in self.tabs)
-        title = clipped(self.title, max(min(cell_len(self.title), 24, width - 20), width - tabs - 7, 4))
+        name = separated(self.title)
+        title = clipped(name, max(min(cell_len(name), 24, width - 20), width - tabs - 7, 4), "~" if ascii_only else "…")
         parts: list[tuple[str, str]] = [(f"{left}{line} ", ""), (title, "$text bold"), (" ", "")]
         at = 4 + cell_len(title)
         self._places = []
