@@ -21,6 +21,7 @@ from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
+from textual.scrollbar import ScrollBar, ScrollBarRender
 from textual.widgets import Input
 
 import mlpipe_engine
@@ -79,6 +80,13 @@ class Logged:
     bad: bool = False
 
 
+class _AsciiBars(ScrollBarRender):
+    """Whole cells only: what the blocks of an eighth are for, no ASCII sign can do."""
+
+    VERTICAL_BARS: ClassVar[list[str]] = [" "]
+    HORIZONTAL_BARS: ClassVar[list[str]] = [" "]
+
+
 def _available() -> tuple[tuple[str, str, str], ...]:
     from importlib.util import find_spec
 
@@ -124,6 +132,7 @@ class PipelineApp(App[int]):
         self.glyphs = choose((tui.glyphs if tui is not None and settings.glyphs == "auto" else settings.glyphs) or "auto")
         self.ascii_only = self.glyphs is ASCII
         use_ascii(self.ascii_only)
+        ScrollBar.renderer = _AsciiBars if self.ascii_only else ScrollBarRender
         self.read_only = settings.read_only
         self._theme_wanted = settings.theme or (tui.theme if tui is not None else "") or DEFAULT
         self._keys = dict(tui.keys) if tui is not None else {}
@@ -441,7 +450,7 @@ class PipelineApp(App[int]):
         return lambda text: self.call_from_thread(self.tell, text)
 
     def trouble(self, found: Trouble) -> None:
-        self.tell(found.what + (f"  {found.hint}" if found.hint else ""), bad=True)
+        self.tell(found.what.replace(self.root + os.sep, "") + (f"  {found.hint}" if found.hint else ""), bad=True)
 
     def log_command(self, words: tuple[str, ...]) -> None:
         """Everything that is done here can be done on a command line: this one."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GROUPS: tuple[tuple[str, str, str], ...] = (
     ("Everywhere", "mlpipe_tui.app:PipelineApp", ""),
-    ("Panes", "mlpipe_tui.widgets.frame:Pane", "app"),
+    ("Panes", "mlpipe_tui.screens.base:View", "app"),
     ("Lists", "mlpipe_tui.widgets.rows:RowList", "app"),
     ("Text", "mlpipe_tui.widgets.document:Document", "app"),
     ("Pipeline", "mlpipe_tui.screens.pipeline:PipelineView", "app"),

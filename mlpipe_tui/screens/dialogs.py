@@ -140,6 +140,7 @@ class RunForm(Dialog):
         self.title_text = f"Run {spec.name}{what}"
         self._spec, self._graph, self._base = spec, graph, base
         self._fields = form.fields(spec, given)
+        self._inputs = [Input(field.text, compact=True) for field in self._fields]
         self.options: SubmitOptions | None = None
         """As typed; None while it does not fit."""
         self._asked = ""
@@ -149,7 +150,7 @@ class RunForm(Dialog):
             with VerticalScroll(can_focus=False):
                 for number, field in enumerate(self._fields):
                     yield Label(Content.assemble((one_line(field.name), "$text bold"), ("  " + one_line(field.about), "$text-muted")))
-                    yield Input(field.text, id=f"field{number}", compact=True)
+                    yield self._inputs[number]
             yield Static("", id="plan", markup=False)
 
     def on_mount(self) -> None:
@@ -160,7 +161,7 @@ class RunForm(Dialog):
         self._ask()
 
     def _texts(self) -> dict[str, str]:
-        return {field.name: self.query_one(f"#field{number}", Input).value for number, field in enumerate(self._fields)}
+        return {field.name: box.value for field, box in zip(self._fields, self._inputs, strict=True)}
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self.options = None
@@ -171,7 +172,7 @@ class RunForm(Dialog):
         self.action_start()
 
     def _ask(self) -> None:
-        if not self.is_mounted:
+        if not self.is_current:
             return
         texts = form.changed(self._spec, self._texts())
         if str(texts) == self._asked and self.options is not None:
@@ -180,7 +181,7 @@ class RunForm(Dialog):
         self.tui.bridge.work("form", questions.plan_typed(self._spec, self._graph, texts, self._base), self._planned)
 
     def _planned(self, shot: PlanShot | Trouble) -> None:
-        if not self.is_mounted or str(form.changed(self._spec, self._texts())) != self._asked:
+        if not self.is_current or str(form.changed(self._spec, self._texts())) != self._asked:
             return
         trouble = shot if isinstance(shot, Trouble) else shot.trouble
         if trouble is not None:

@@ -62,7 +62,11 @@ class PipelineView(View):
         Binding("escape", "back", "Back", show=False, id="pipeline.back", tooltip="Close the filter, then the plan, then return to the newest run"),
     ]
     DEFAULT_CSS = """
-    PipelineView #notice { height: auto; max-height: 2; color: $text-error; background: $surface; display: none; padding: 0 1; }
+    PipelineView #notice {
+        height: auto; max-height: 3; color: $text-error; background: $surface; display: none; padding: 0 1;
+        border-left: round $border-blurred; border-right: round $border-blurred;
+    }
+    PipelineView.-ascii #notice { border-left: ascii $border-blurred; border-right: ascii $border-blurred; }
     PipelineView #steps { height: 3fr; }
     PipelineView #detail { height: 2fr; }
     PipelineView.-wide #steps { width: 3fr; height: 1fr; }
@@ -191,8 +195,8 @@ class PipelineView(View):
         text = ""
         found = self.tui.definitions
         if found is not None and found.trouble is not None and found.trouble.kind != "ProjectNotFoundError" and self.table is not None:
-            first = found.trouble.what.split("\n")[0]
-            text = f"definition broken: {first}   E opens it; below is what was sound at {self.tui.sound_at}"
+            first = found.trouble.what.split("\n")[0].replace(self.tui.root + os.sep, "")
+            text = f"definition broken (E opens it): {first}; shown is what was sound at {self.tui.sound_at}"
         notice.display = bool(text)
         notice.update(Content(one_line(text)))
 

@@ -82,7 +82,7 @@ class RunsView(View):
     def _columns(self, metric: str) -> tuple[Column, ...]:
         return (
             Column(title="", width=1), Column(title="Run", right=True), Column(title="State", width=13), Column(title="Started", width=12),
-            Column(title="Time", width=8, right=True), Column(title="By", width=6, from_width=90), Column(title="Reused", width=7, right=True, from_width=70),
+            Column(title="Time", width=8, right=True), Column(title="By", width=6, from_width=110), Column(title="Reused", width=7, right=True, from_width=70),
             Column(title="Changed vs baseline" if self._baseline() is not None else "Parameters", share=1),
             Column(title=one_line(metric or "metric", limit=12), width=9, right=True, from_width=60), Column(title="Trend", width=8, from_width=80),
         )  # fmt: skip

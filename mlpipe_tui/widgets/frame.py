@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
@@ -81,12 +80,6 @@ class Pane(Vertical):
     Pane:focus-within > .pane-body { border: round $border; border-top: none; }
     Pane.-ascii > .pane-body { border: ascii $border-blurred; border-top: none; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left_square_bracket", "tab(-1)", "Tab before", show=False, id="pane.tab_before"),
-        Binding("right_square_bracket", "tab(1)", "Next tab", show=False, id="pane.tab_after"),
-    ]
-    HELP = ""
-
     class TabChosen(Message):
         def __init__(self, pane: Pane, name: str) -> None:
             super().__init__()
@@ -120,13 +113,10 @@ class Pane(Vertical):
             self.bar.active = self.bar.tabs.index(name)
             self.post_message(self.TabChosen(self, name))
 
-    def action_tab(self, step: int) -> None:
+    def turn(self, step: int) -> None:
         if self.bar.tabs:
             self.open_tab(self.bar.tabs[(self.bar.active + step) % len(self.bar.tabs)])
 
     def on_frame_bar_clicked(self, event: FrameBar.Clicked) -> None:
         event.stop()
         self.open_tab(self.bar.tabs[event.tab])
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return bool(self.bar.tabs) if action == "tab" else True

@@ -62,7 +62,7 @@ def piloted(root: Path, scenario: Callable[[Desk], Awaitable[None]], *, size: tu
         except ProjectNotFoundError:
             engine = None
         app = PipelineApp(Settings(directory=str(root), **settings), engine)
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=True) as pilot:
             await scenario(Desk(app, pilot))
         app.bridge.close()
         return app
