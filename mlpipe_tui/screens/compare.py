@@ -161,6 +161,7 @@ class CompareView(View):
         if self.metric not in compare.metrics_of(found):
             self.metric = next(iter(compare.metrics_of(found)), None)
         self.redraw()
+        self.tui.refresh_bindings()
 
     def redraw(self) -> None:
         shot = self.shot

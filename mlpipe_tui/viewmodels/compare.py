@@ -190,12 +190,12 @@ def _data(shot: ComparisonShot, glyphs: Glyphs) -> list[Field]:
         example = next(iter(changed.values()))
         cells: list[tuple[Span, ...]] = [((_content(example.before, example.before_bytes), ""),)]
         for at in range(1, len(shot.sides)):
-            change = changed.get(at)
-            if change is None:
+            other = changed.get(at)
+            if other is None:
                 cells.append(((glyphs.equal, "muted"),))
             else:
-                lines = f" +{change.lines[0]} -{change.lines[1]} lines" if change.lines else ""
-                cells.append(((f"{glyphs.differs} ", "warning"), (_content(change.after, change.after_bytes) + lines, "strong")))
+                lines = f" +{other.lines[0]} -{other.lines[1]} lines" if other.lines else ""
+                cells.append(((f"{glyphs.differs} ", "warning"), (_content(other.after, other.after_bytes) + lines, "strong")))
         rows.append(
             Field(
                 key=f"data/{name}/{kind}/{what}", section="data", name=f"{name} {kind} {what}", cells=tuple(cells), differs=True

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hostile import ALL, living
+from house import drive, screen_text, until
 from mlpipe_engine.engine import Engine
 from mlpipe_engine.model.records import MetricRecord, RunRecord
 from mlpipe_engine.model.states import State
 from worlds import World
 
-from mlpipe_tui.app import PipelineApp, Settings
+from mlpipe_tui.app import PipelineApp
 from mlpipe_tui.glyphs import UNICODE
 from mlpipe_tui.screens.compare import CompareView, comparison
 from mlpipe_tui.viewmodels import compare
@@ -119,30 +117,6 @@ def test_hostile_names_and_values(text: str) -> None:
 
     shot = ComparisonShot(sides=(side(1, text), side(2, text + "x")))
     assert compare.fields(shot, UNICODE) and compare.markdown(shot, compare.fields(shot, UNICODE), UNICODE).count("\n") >= 3
-
-
-def drive(root: Path, act: Callable[[PipelineApp, Any], Awaitable[None]], size: tuple[int, int] = (100, 30)) -> None:
-    async def run() -> None:
-        engine = Engine.open(str(root))
-        app = PipelineApp(Settings(glyphs="unicode"), engine)
-        engine.close()
-        async with app.run_test(size=size) as pilot:
-            await pilot.pause()
-            await act(app, pilot)
-        app.bridge.close()
-
-    asyncio.run(run())
-
-
-def screen_text(app: PipelineApp) -> str:
-    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in app.screen._compositor.render_strips())
-
-
-async def until(app: PipelineApp, pilot: Any, what: Callable[[], object], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, screen_text(app)
-        await pilot.pause(0.05)
 
 
 def test_the_screen(three_runs: World) -> None:
