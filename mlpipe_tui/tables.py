@@ -154,7 +154,9 @@ class Table:
             return self._natural(start, count, names)
         chosen = [
             row[0]
-            for row in self._all("SELECT r FROM view_rows WHERE rowid BETWEEN ? AND ? ORDER BY rowid", [start, start + count - 1])
+            for row in self._all(
+                "SELECT __row__ FROM view_rows WHERE rowid BETWEEN ? AND ? ORDER BY rowid", [start, start + count - 1]
+            )
         ]
         found: dict[int, tuple[Any, ...]] = {}
         for index, file in enumerate(self._files):
@@ -200,8 +202,12 @@ class Table:
             self._indexed, self.rows = False, self.total
         else:
             where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-            by = f" ORDER BY {_name(order[0])} {'DESC' if order[1] else 'ASC'} NULLS LAST, r" if order else " ORDER BY r"
-            self._all(f"CREATE OR REPLACE TEMP TABLE fresh_rows AS SELECT r FROM ({self._union()}){where}{by}", values)
+            by = (
+                f" ORDER BY {_name(order[0])} {'DESC' if order[1] else 'ASC'} NULLS LAST, __row__"
+                if order
+                else " ORDER BY __row__"
+            )
+            self._all(f"CREATE OR REPLACE TEMP TABLE fresh_rows AS SELECT __row__ FROM ({self._union()}){where}{by}", values)
             self._all("DROP TABLE IF EXISTS view_rows")
             self._all("ALTER TABLE fresh_rows RENAME TO view_rows")
             ((count,),) = self._all("SELECT count(*) FROM view_rows")
@@ -210,7 +216,8 @@ class Table:
 
     def _union(self) -> str:
         return " UNION ALL BY NAME ".join(
-            f"SELECT file_row_number + {self._starts[index]} AS r, * FROM read_parquet({_text(file)}, file_row_number=true)"
+            f"SELECT file_row_number + {self._starts[index]} AS __row__, * EXCLUDE (file_row_number)"
+            f" FROM read_parquet({_text(file)}, file_row_number=true)"
             for index, file in enumerate(self._files)
         )
 
@@ -241,6 +248,27 @@ class Table:
                 values.append(value)
             conditions.append(f"NOT coalesce(({condition}), false)" if negated else f"({condition})")
         return conditions, values
+
+    def export(self, path: str) -> int:
+        """The view as a new file, of the kind its name says (csv, parquet, json); the number of its rows. Nothing is overwritten."""
+        kind = {".csv": "csv, HEADER", ".parquet": "parquet", ".json": "json"}.get(os.path.splitext(path)[1].lower())
+        if kind is None:
+            raise TableProblem(f"{one_line(os.path.basename(path))}: the name must end with .csv, .parquet or .json")
+        if os.path.lexists(path):
+            raise TableProblem(f"{one_line(path)} is there already; choose another name")
+        where = " JOIN view_rows USING (__row__) ORDER BY view_rows.rowid" if self._indexed else " ORDER BY __row__"
+        made = f"{path}.{os.getpid()}"
+        try:
+            self._all(
+                f"COPY (SELECT rows.* EXCLUDE (__row__) FROM ({self._union()}) rows{where}) TO {_text(made)} (FORMAT {kind})"
+            )
+            os.link(made, path)
+        except OSError as error:
+            raise TableProblem(f"{one_line(path)}: {error.strerror}") from error
+        finally:
+            with suppress(OSError):
+                os.unlink(made)
+        return self.rows
 
     # Telling what is in it
 

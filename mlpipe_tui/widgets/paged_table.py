@@ -323,6 +323,30 @@ class PagedTable(ScrollView, can_focus=True):
         self._changed()
         self._ask_profiles()
 
+    def export(self, path: str, told: Callable[[str, bool], None]) -> None:
+        """Write the view into a new file, in the table's thread; `told` gets what came of it, and whether that is bad."""
+        table, generation = self.table, self._generation
+        if table is None:
+            return
+
+        def job() -> None:
+            try:
+                rows = table.export(path)
+            except TableProblem as problem:
+                self._tell(self._exported, generation, told, str(problem), True)
+            else:
+                self._tell(self._exported, generation, told, f"wrote {rows:,} rows to {one_line(path)}", False)
+
+        self.busy = "exporting"
+        self._desk.ask("export", job)
+        self._changed()
+
+    def _exported(self, generation: int, told: Callable[[str, bool], None], text: str, bad: bool) -> None:
+        if generation == self._generation:
+            self.busy = ""
+            self._changed()
+        told(text, bad)
+
     def profile_of(self, name: str) -> Profile | None:
         return self._profiles.get(name)
 

@@ -254,3 +254,35 @@ def test_hostile_columns_and_values_come_back_as_they_are(tmp_path: Path) -> Non
         table.arrange((name, False))
         table.profile(name)
     table.close()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "json"])
+def test_a_view_is_exported_as_it_is_shown_and_nothing_is_overwritten(table: Table, tmp_path: Path, kind: str) -> None:
+    table.arrange(("id", True), "k<5")
+    path = tmp_path / f"out [x].{kind}"
+    assert table.export(str(path)) == table.rows
+    again = Table.open(str(path), str(tmp_path / "previews"))
+    assert [row[0] for row in again.page(0, 9999)] == [row[0] for row in table.page(0, 9999)] and [
+        c.name for c in again.columns
+    ] == ["id", "k", "f", "name", "d"]
+    again.close()
+    before = path.read_bytes()
+    with pytest.raises(TableProblem, match="there already"):
+        table.export(str(path))
+    with pytest.raises(TableProblem, match="must end with"):
+        table.export(str(tmp_path / "x.xlsx"))
+    with pytest.raises(TableProblem):
+        table.export(str(tmp_path / "nowhere" / f"x.{kind}"))
+    assert path.read_bytes() == before and not [name for name in tmp_path.iterdir() if name.suffix.strip(".").isdigit()]
+
+
+def test_columns_may_be_called_anything(tmp_path: Path) -> None:
+    polars.DataFrame(
+        {"r": [2, 1], "R2": [3, 4], "rowid": [5, 6], "select": ["a", "b"], "v": [7, 8], "value": ["$1", "$value"]}
+    ).write_parquet(tmp_path / "t.parquet")
+    table = Table.open(str(tmp_path / "t.parquet"), str(tmp_path))
+    table.arrange(("r", False), "r>0 select!=z value:$value")
+    assert table.page(0, 9) == [(1, 4, 6, "b", 8, "$value")]
+    assert all(table.profile(column.name).rows == 2 for column in table.columns)
+    assert table.export(str(tmp_path / "out.csv")) == 1
+    table.close()
