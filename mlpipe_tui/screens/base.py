@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from mlpipe_engine.errors import UsageError
+from mlpipe_engine.model.filters import Filter, parse_filter
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,8 +14,6 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from mlpipe_engine.errors import UsageError
-from mlpipe_engine.model.filters import Filter, parse_filter
 from mlpipe_tui.clean import one_line
 from mlpipe_tui.viewmodels.rich_lines import Line
 from mlpipe_tui.viewmodels.shots import Trouble

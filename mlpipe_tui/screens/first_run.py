@@ -118,14 +118,19 @@ class FirstRun(View):
         def chosen(script: str | None) -> None:
             if script is not None:
                 name = os.path.splitext(os.path.basename(script))[0]
-                self._confirm(f"Wrap {script}", self.tui.root, ["mlpipe.toml", f"pipelines/{name}.py"], ("init", "--wrap", script))
+                self._confirm(
+                    f"Wrap {script}", self.tui.root, ["mlpipe.toml", f"pipelines/{name}.py"], ("init", "--wrap", script)
+                )
 
         self.app.push_screen(Pick("Which script?", [(script, "") for script in self._scripts]), chosen)
 
     def _confirm(self, title: str, place: str, files: Sequence[str], words: tuple[str, ...]) -> None:
         lines = [Line.of("Writes into ", (place, "strong"), ":"), *(Line.of("  ", name) for name in files), Line(),
                  Line.of((command_line(("-C", place, *words) if place != self.tui.root else words), "accent"))]  # fmt: skip
-        self.app.push_screen(Choice(title, lines, [("w", "write them"), ("l", "leave it")]), lambda key: self._write(place, words) if key == "w" else None)
+        self.app.push_screen(
+            Choice(title, lines, [("w", "write them"), ("l", "leave it")]),
+            lambda key: self._write(place, words) if key == "w" else None,
+        )
 
     def _write(self, place: str, words: tuple[str, ...]) -> None:
         try:
@@ -167,7 +172,11 @@ def _scripts(folder: str) -> list[str]:
             names = sorted(os.listdir(path))
         except OSError:
             continue
-        found += [os.path.join(below, name) for name in names if name.endswith(".py") and not name.startswith(("_", "test_")) and name not in ("setup.py", "conftest.py")]
+        found += [
+            os.path.join(below, name)
+            for name in names
+            if name.endswith(".py") and not name.startswith(("_", "test_")) and name not in ("setup.py", "conftest.py")
+        ]
     return found[:50]
 
 
@@ -180,10 +189,17 @@ def _found() -> list[Line]:
     """What is on this machine that pipelines may use."""
     import shutil
 
-    have, lack = [f"python {sys.version.split()[0]}"], []
+    have = [f"python {sys.version.split()[0]}"]
+    lack: list[str] = []
     for name, program in (("git", "git"), ("uv", "uv"), ("Docker", "docker")):
         (have if shutil.which(program) else lack).append(name)
     rows = [Line.of(("Found      ", "muted"), " · ".join(have))]
     if lack:
-        rows.append(Line.of(("Not found  ", "muted"), " · ".join(lack), (" (steps run as local processes)" if "Docker" in lack else "", "muted")))
+        rows.append(
+            Line.of(
+                ("Not found  ", "muted"),
+                " · ".join(lack),
+                (" (steps run as local processes)" if "Docker" in lack else "", "muted"),
+            )
+        )
     return rows

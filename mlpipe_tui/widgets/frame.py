@@ -80,6 +80,7 @@ class Pane(Vertical):
     Pane:focus-within > .pane-body { border: round $border; border-top: none; }
     Pane.-ascii > .pane-body { border: ascii $border-blurred; border-top: none; }
     """
+
     class TabChosen(Message):
         def __init__(self, pane: Pane, name: str) -> None:
             super().__init__()

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from textual.pilot import Pilot
-
 from mlpipe_engine.engine import Engine
 from mlpipe_engine.errors import ProjectNotFoundError
+from textual.pilot import Pilot
+
 from mlpipe_tui.app import PipelineApp, Settings
 
 PATIENCE_SECONDS = 30.0
@@ -55,7 +55,9 @@ class Desk:
             await self.pilot.pause(0.05)
 
 
-def piloted(root: Path, scenario: Callable[[Desk], Awaitable[None]], *, size: tuple[int, int] = (100, 30), **settings: Any) -> PipelineApp:
+def piloted(
+    root: Path, scenario: Callable[[Desk], Awaitable[None]], *, size: tuple[int, int] = (100, 30), **settings: Any
+) -> PipelineApp:
     async def main() -> PipelineApp:
         try:
             engine: Engine | None = Engine.open(str(root))

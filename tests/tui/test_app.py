@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
-from worlds import World
-
 from mlpipe_engine.engine import Engine
 from mlpipe_engine.model.states import FINAL
-from mlpipe_tui.widgets.bars import KeyBar
 from tui.piloted import Desk, piloted
 from tui.projects import small
+from worlds import World
+
+from mlpipe_tui.widgets.bars import KeyBar
 
 
 @pytest.fixture
@@ -119,7 +119,9 @@ def test_a_live_run_is_followed_and_canceled(project: World) -> None:
 
 
 def test_a_lost_runner_is_told_and_resumed(project: World) -> None:
-    project.write("src/profile.py", "import os, time\ntime.sleep(0 if os.path.exists('/proc/1/nothing') or os.environ.get('X') else 60)\n")
+    project.write(
+        "src/profile.py", "import os, time\ntime.sleep(0 if os.path.exists('/proc/1/nothing') or os.environ.get('X') else 60)\n"
+    )
     project.cli("run", "--detach")
     engine = Engine.open(str(project.root))
     while not any(step.name == "profile" and step.state == "running" for step in engine.steps(engine.find_run("1").id)):
@@ -203,7 +205,9 @@ def test_no_pipeline_and_no_project(world: World, project: World) -> None:
     (project.root / "mlpipe.toml").unlink()
 
     async def nothing(desk: Desk) -> None:
-        await desk.wait("No project here yet", "Try the example", "New project", "Open a folder", "Wrap a script", "clean.py is here")
+        await desk.wait(
+            "No project here yet", "Try the example", "New project", "Open a folder", "Wrap a script", "clean.py is here"
+        )
         await desk.press("4")
         await desk.wait("Which script?", "train.py")
         await desk.press("escape", "3")
@@ -231,7 +235,9 @@ def test_read_only_offers_no_key_that_changes_something(project: World) -> None:
         assert not desk.app.screen.is_modal
 
     piloted(project.root, scenario, read_only=True)
-    assert {name: body for name, body in project.files().items() if ".db" not in name} == {name: body for name, body in before.items() if ".db" not in name}
+    assert {name: body for name, body in project.files().items() if ".db" not in name} == {
+        name: body for name, body in before.items() if ".db" not in name
+    }
 
 
 @pytest.mark.parametrize("size", [(60, 15), (80, 24), (100, 30), (160, 45), (200, 50)])
@@ -281,7 +287,10 @@ def test_hostile_names_are_dead_on_the_screen(project: World) -> None:
             await desk.pilot.pause(0.2)
             shown = desk.screen
             seen.append(shown)
-            assert not any(ord(character) < 32 and character != "\n" or 0x7F <= ord(character) < 0xA0 or character == "\u202e" for character in shown)
+            assert not any(
+                (ord(character) < 32 and character != "\n") or 0x7F <= ord(character) < 0xA0 or character == "\u202e"
+                for character in shown
+            )
         assert any("[red]x[/red]" in shown for shown in seen), "what looks like markup is text"
 
     piloted(project.root, scenario)
@@ -324,5 +333,3 @@ def test_the_mouse_does_what_keys_do(project: World) -> None:
         await desk.wait("[2 Runs]", "Runs · 1")
 
     piloted(project.root, scenario)
-
-

@@ -9,10 +9,9 @@ import sys
 import time
 
 import pytest
-from worlds import World
-
 from tui.projects import small
 from tui.terminals import terminal
+from worlds import World
 
 pytestmark = pytest.mark.needs("tmux")
 
@@ -67,7 +66,9 @@ def test_from_nothing_to_a_mended_run(world: World, columns: int, rows: int) -> 
 
 def test_it_attaches_to_a_run_started_elsewhere_and_leaves_it_alone(world: World) -> None:
     small(world)
-    world.write("src/profile.py", "import os, time\nwhile not os.path.exists('/tmp/'): pass\nprint('tick', flush=True)\ntime.sleep(4)\n")
+    world.write(
+        "src/profile.py", "import os, time\nwhile not os.path.exists('/tmp/'): pass\nprint('tick', flush=True)\ntime.sleep(4)\n"
+    )
     with terminal(world.root) as window:
         window.app()
         window.wait("churn", "would run")
@@ -136,7 +137,7 @@ def test_resizing_keeps_the_place(world: World) -> None:
 def test_the_plain_stream_the_shell_and_the_editor_come_back(world: World) -> None:
     small(world)
     world.run()
-    world.write("edit.sh", f"#!/bin/sh\necho \"$@\" > {world.root}/edited\n", 0o755)
+    world.write("edit.sh", f'#!/bin/sh\necho "$@" > {world.root}/edited\n', 0o755)
     with terminal(world.root) as window:
         window.type(f"export EDITOR={world.root}/edit.sh SHELL=/bin/sh\n")
         window.app()

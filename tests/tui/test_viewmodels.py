@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-
 from mlpipe_engine.model.filters import parse_filter
 from mlpipe_engine.model.plan import Cause, Execute, Result, Reuse, Skip, StepPlan, Undecided
 from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord
 from mlpipe_engine.model.spec import ParameterSpec, PipelineSpec, StepSpec, SubmitOptions
 from mlpipe_engine.model.states import State
 from mlpipe_engine.model.views import Explanation, Plan
+
 from mlpipe_tui.glyphs import ASCII, UNICODE
 from mlpipe_tui.viewmodels import details, form, runs, steps, why, words
 from mlpipe_tui.viewmodels.header import header, run_state
@@ -25,7 +25,15 @@ SPEC = PipelineSpec(
            StepSpec(name="train", kind="python", script="train.py", source_directory="src", where="/p/pipeline.py:9")),
 )  # fmt: skip
 GRAPH = (("split", ()), ("train", ("split",)))
-RUN = RunRecord(id="a" * 32, number=42, pipeline="churn", experiment="churn", state=State.RUNNING, created_at="2026-11-24T14:59:02Z", started_at="2026-11-24T14:59:02Z")
+RUN = RunRecord(
+    id="a" * 32,
+    number=42,
+    pipeline="churn",
+    experiment="churn",
+    state=State.RUNNING,
+    created_at="2026-11-24T14:59:02Z",
+    started_at="2026-11-24T14:59:02Z",
+)
 OLD = Result(7, "b" * 32, 41, "train", "k1:f", "k1:b", "k1:s", "k1:t", None, (), 70.0, "2026-11-23T14:02:00Z")
 
 
@@ -42,7 +50,10 @@ def step_shot(record: StepRecord, compared: Result | None = None, **more: object
     return StepShot(run=RUN, step=record, explanation=explanation, **more)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.012, "12 ms"), (0.0, "0 ms"), (1.44, "1.4 s"), (59.96, "1:00"), (70, "1:10"), (3730, "1:02:10"), (None, "")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.012, "12 ms"), (0.0, "0 ms"), (1.44, "1.4 s"), (59.96, "1:00"), (70, "1:10"), (3730, "1:02:10"), (None, "")],
+)
 def test_durations(seconds: float | None, text: str) -> None:
     assert words.took(seconds) == text
 
@@ -56,7 +67,10 @@ def test_moments(ago: timedelta, text: str) -> None:
     assert words.when("no time", NOW) == "" == words.when(None, NOW)
 
 
-@pytest.mark.parametrize(("value", "text"), [(0, "0 B"), (999, "999 B"), (1234, "1.2 kB"), (999_999, "1.0 MB"), (87_000_000, "87.0 MB"), (4.2e12, "4.2 TB"), (None, "")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 B"), (999, "999 B"), (1234, "1.2 kB"), (999_999, "1.0 MB"), (87_000_000, "87.0 MB"), (4.2e12, "4.2 TB"), (None, "")],
+)
 def test_sizes(value: float | None, text: str) -> None:
     assert words.size(value) == text
 
@@ -70,8 +84,14 @@ def test_a_trend_ends_with_the_last_value() -> None:
 
 
 def test_rows_of_a_run() -> None:
-    causes = (Cause(kind="parameter", subject="lr", before="0.1", after="0.05"), Cause(kind="input", subject="data", root="split"))
-    shot = run_shot(step("split", State.REUSED, reused_from="b" * 32), step("train", State.RUNNING, causes=causes, started_at="2026-11-24T14:59:18Z", expected_seconds=70.0))
+    causes = (
+        Cause(kind="parameter", subject="lr", before="0.1", after="0.05"),
+        Cause(kind="input", subject="data", root="split"),
+    )
+    shot = run_shot(
+        step("split", State.REUSED, reused_from="b" * 32),
+        step("train", State.RUNNING, causes=causes, started_at="2026-11-24T14:59:18Z", expected_seconds=70.0),
+    )
     table = steps.of_run(shot, UNICODE, NOW)
     assert table.title == "churn · run 42 · 1 running · 1 reused"
     reused, running = table.lines
@@ -84,9 +104,15 @@ def test_rows_of_a_run() -> None:
 
 
 def test_a_run_without_runner_shows_no_running_step() -> None:
-    table = steps.of_run(run_shot(step("split", State.RUNNING, started_at=RUN.started_at), step("train", State.QUEUED), interrupted=True), UNICODE, NOW)
+    table = steps.of_run(
+        run_shot(step("split", State.RUNNING, started_at=RUN.started_at), step("train", State.QUEUED), interrupted=True),
+        UNICODE,
+        NOW,
+    )
     assert [line.word for line in table.lines] == ["interrupted", "queued"] and "interrupted" in table.title
-    assert run_state(run_shot(step("split", State.RUNNING), interrupted=True), UNICODE, NOW)[0] == "! run 42 interrupted (R goes on)"
+    assert (
+        run_state(run_shot(step("split", State.RUNNING), interrupted=True), UNICODE, NOW)[0] == "! run 42 interrupted (R goes on)"
+    )
 
 
 def test_rows_of_a_plan() -> None:
@@ -95,11 +121,17 @@ def test_rows_of_a_plan() -> None:
     ))  # fmt: skip
     table = steps.of_plan(PlanShot(spec=SPEC, graph=GRAPH, options=SubmitOptions(experiment="churn"), plan=plan), UNICODE)
     assert table.title == "churn · plan · 1 to run · 1 of 2 reused · about 1:25"
-    assert [(line.word, line.why, line.time) for line in table.lines] == [("reuse", "= run 41, all six facts equal", ""), ("would run", "never ran", "~1:10")]
+    assert [(line.word, line.why, line.time) for line in table.lines] == [
+        ("reuse", "= run 41, all six facts equal", ""),
+        ("would run", "never ran", "~1:10"),
+    ]
 
 
 def test_six_facts_root_and_undo() -> None:
-    causes = (Cause(kind="parameter", subject="lr", before="0.1", after="0.05"), Cause(kind="input", subject="data", before="aa", after="bb", root="split", detail="seed 7 -> 11"))
+    causes = (
+        Cause(kind="parameter", subject="lr", before="0.1", after="0.05"),
+        Cause(kind="input", subject="data", before="aa", after="bb", root="split", detail="seed 7 -> 11"),
+    )
     answer = why.of_step(step_shot(step("train", State.SUCCEEDED, causes=causes, seconds=70.0), OLD), SPEC, NOW)
     assert answer.headline == "Ran because 2 of 6 facts differ from the nearest earlier result (run 41, yest 14:02)."
     assert [(fact.name, fact.equal) for fact in answer.facts] == [
@@ -140,7 +172,9 @@ def test_every_state_has_an_answer(record: StepRecord, text: str) -> None:
     assert len(why.of_step(shot, SPEC, NOW).facts) == 6
 
 
-@pytest.mark.parametrize("decision", [Undecided(("split",)), Skip((Cause(kind="condition", subject="when is false"),)), Reuse(OLD)])
+@pytest.mark.parametrize(
+    "decision", [Undecided(("split",)), Skip((Cause(kind="condition", subject="when is false"),)), Reuse(OLD)]
+)
 def test_every_decision_has_an_answer(decision: Undecided | Skip | Reuse) -> None:
     answer = why.of_plan(StepPlan(step="train", decision=decision), SPEC, NOW)
     assert answer.headline and len(answer.facts) == 6 and plain(why.lines(answer, ASCII, 60)).replace("·", "").isascii()
@@ -169,7 +203,12 @@ def test_rows_of_runs_against_a_baseline() -> None:
     from dataclasses import replace
 
     base = replace(RUN, id="b" * 32, number=41, state=State.SUCCEEDED, seconds=104.0, parameters=(("lr", 0.1), ("seed", 7)))
-    other = RunLine(run=replace(base, id="c" * 32, number=40, parameters=(("lr", 0.05), ("seed", 7))), reused=3, steps=11, metric=(0.1, 0.8941))
+    other = RunLine(
+        run=replace(base, id="c" * 32, number=40, parameters=(("lr", 0.05), ("seed", 7))),
+        reused=3,
+        steps=11,
+        metric=(0.1, 0.8941),
+    )
     row = runs.row(other, base, UNICODE, NOW, marked=True)
     assert (row.mark, row.changed, row.reused, row.metric, row.trend) == ("*", "lr 0.1→0.05", "3/11", "0.8941", "▁█")
     assert runs.row(RunLine(run=base), base, UNICODE, NOW, marked=False).changed == "(baseline)"
