@@ -175,7 +175,7 @@ def markdown() -> str:
         "```toml", "[keys]", '"pipeline.run" = "f5"', "```", "",
         "A key that would mean two things in one place is an error that names both. `?` in the app shows the keys of the focused pane.", "",
     ]  # fmt: skip
-    for title, place, _ in GROUPS:
+    for title, _, _ in GROUPS:
         rows = [binding for group, _, _, binding in bindings() if group == title]
         if not rows:
             continue

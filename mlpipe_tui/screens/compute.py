@@ -61,8 +61,11 @@ class ComputeView(View):
 
     def _lines(self, found: MachineShot) -> list[Line]:
         width = 24
-        bars = [("load", found.cpus_used, found.cpus, f"{found.cpus_used:.1f} of {found.cpus:.0f} cpus"),
-                ("memory", found.memory_used, found.memory_bytes, f"{words.size(found.memory_used)} of {words.size(found.memory_bytes)}")]  # fmt: skip
+        memory = f"{words.size(found.memory_used)} of {words.size(found.memory_bytes)}"
+        bars = [
+            ("load", found.cpus_used, found.cpus, f"{found.cpus_used:.1f} of {found.cpus:.0f} cpus"),
+            ("memory", found.memory_used, found.memory_bytes, memory),
+        ]
         rows = [Line.of(("This machine", "strong"))]
         for name, used, total, text in bars:
             filled = min(width, round(width * used / total)) if total else 0

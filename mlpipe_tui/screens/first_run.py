@@ -85,12 +85,10 @@ class FirstRun(View):
             ("3", "Open a folder", f"recent: {opened}" if opened else "that is a project already"),
             ("4", "Wrap a script", f"makes a one-step pipeline of it{first}"),
         ]
-        body = VerticalScroll(
-            OptionList(*(Option(Content.assemble((f" {key}  ", "$text-accent bold"), (f"{title:<18}", "bold"), (one_line(about), "$text-muted")), id=key)
-                         for key, title, about in options), compact=True),
-            Static(contents([Line(), *_found(), Line(), Line.of("Everything here is also on the command line:  ", ("mlpipe-tui init --example", "accent"))]), markup=False),
-            can_focus=False,
-        )  # fmt: skip
+        rows = [Option(_row(key, title, about), id=key) for key, title, about in options]
+        command = Line.of("Everything here is also on the command line:  ", ("mlpipe-tui init --example", "accent"))
+        below = Static(contents([Line(), *_found(), Line(), command]), markup=False)
+        body = VerticalScroll(OptionList(*rows, compact=True), below, can_focus=False)
         yield Pane(body, title=f"No project here yet: {one_line(here, limit=80)}")
 
     def focus_first(self) -> None:
@@ -161,6 +159,10 @@ class FirstRun(View):
         known = recent()
         lines = [Line.of("The folder of a project:"), *(Line.of(("  " + path, "muted")) for path in known)]
         self.app.push_screen(Ask("Open a folder", lines, known[0] if known else "", check=problem), given)
+
+
+def _row(key: str, title: str, about: str) -> Content:
+    return Content.assemble((f" {key}  ", "$text-accent bold"), (f"{title:<18}", "bold"), (one_line(about), "$text-muted"))
 
 
 def _scripts(folder: str) -> list[str]:

@@ -585,8 +585,11 @@ class PipelineView(View):
             self.tui.cancel_run(shot.run)
             return
         going = [step.name for step in shot.steps if step.state is State.RUNNING]
-        lines = [Line.of(f"Run {shot.run.number} has been going on for {words.clock(elapsed)}."), Line.of(("running: ", "muted"), ", ".join(going) or "nothing"),
-                 Line.of(("Finished steps keep their results.", "muted"))]  # fmt: skip
+        lines = [
+            Line.of(f"Run {shot.run.number} has been going on for {words.clock(elapsed)}."),
+            Line.of(("running: ", "muted"), ", ".join(going) or "nothing"),
+            Line.of(("Finished steps keep their results.", "muted")),
+        ]
         self.app.push_screen(
             Choice("Cancel?", lines, [("c", "cancel it"), ("l", "leave it alone")]),
             lambda key: self.tui.cancel_run(shot.run) if key == "c" else None,
