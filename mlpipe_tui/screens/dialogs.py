@@ -189,11 +189,15 @@ class RunForm(Dialog):
         if str(texts) == self._asked and self.options is not None:
             return
         self._asked = str(texts)
-        self.tui.bridge.work("form", questions.plan_typed(self._spec, self._graph, texts, self._base), self._planned)
+        asked = self._asked
+        question = questions.plan_typed(self._spec, self._graph, texts, self._base)
+        self.tui.bridge.work("form", question, lambda found: self._planned(found, asked))
 
-    def _planned(self, shot: PlanShot | Trouble) -> None:
-        if not self.is_current or str(form.changed(self._spec, self._texts())) != self._asked:
+    def _planned(self, shot: PlanShot | Trouble, asked: str) -> None:
+        """`asked`: what was typed then. An answer to something else would start a run nobody asked for."""
+        if not self.is_current or str(form.changed(self._spec, self._texts())) != asked:
             return
+        self.options = None
         trouble = shot if isinstance(shot, Trouble) else shot.trouble
         if trouble is not None:
             self._say([Line.of((trouble.what, "bad")), *([Line.of(("hint: ", "muted"), trouble.hint)] if trouble.hint else [])])
