@@ -142,6 +142,8 @@ class PipelineView(View):
         )  # fmt: skip
         self.rails = Rails(columns, self.tui.glyphs)
         self.filter = FilterLine()
+        self.notice = Static("", id="notice", markup=False)
+        self.notice.display = False
         self.document = Document()
         self.log_pane = LogPane()
         self.steps_pane = Pane(self.rails, title="steps", id="steps")
@@ -153,7 +155,7 @@ class PipelineView(View):
     def on_mount(self) -> None:
         super().on_mount()
         pane = self.steps_pane
-        pane.mount(Static("", id="notice", markup=False), after=pane.bar)
+        pane.mount(self.notice, after=pane.bar)
         pane.mount(self.filter, after=pane.bar)
 
     # What is shown
@@ -213,6 +215,23 @@ class PipelineView(View):
         else:
             for name, line in lines.items():
                 self.rails.update_line(name, line)
+        self._fit()
+
+    def place(self) -> None:
+        super().place()
+        self._fit()
+
+    def _fit(self) -> None:
+        """Stacked, the list is as high as its rows, so that few steps leave more room for the answer about one."""
+        if not self.is_mounted:
+            return
+        above, below = self.steps_pane.styles, self.detail_pane.styles
+        if self.has_class("-wide") or self.has_class("-tiny"):
+            above.height = below.height = None
+            return
+        wanted = len(self.rails.rows) + 3 + (2 if self.filter.display or self.notice.display else 0)
+        above.height = max(7, min(wanted, (self.app.size.height - 2) * 3 // 5))
+        below.height = "1fr"
 
     def _line(self, line: steps.StepLine) -> StepLine:
         state = _STATES.get(line.state) or next((state for state in State if state.value == line.state), None)
@@ -246,7 +265,7 @@ class PipelineView(View):
 
     def _say_notice(self) -> None:
         """A broken definition, and runs that lost their runner."""
-        notice = self.query_one("#notice", Static)
+        notice = self.notice
         text = ""
         found = self.tui.definitions
         if (
