@@ -17,17 +17,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
+import mlpipe_engine
+from mlpipe_engine.engine import Engine
+from mlpipe_engine.errors import MlpipeError, ProjectNotFoundError
+from mlpipe_engine.model.records import RunRecord
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
+from textual.scrollbar import ScrollBar, ScrollBarRender
 from textual.widgets import Input
 
-import mlpipe_engine
 import mlpipe_tui
-from mlpipe_engine.engine import Engine
-from mlpipe_engine.errors import MlpipeError, ProjectNotFoundError
-from mlpipe_engine.model.records import RunRecord
 from mlpipe_tui import keymap, questions
 from mlpipe_tui.bridge import Answered, Bridge
 from mlpipe_tui.clean import clean, one_line
@@ -36,11 +37,12 @@ from mlpipe_tui.glyphs import ASCII, choose
 from mlpipe_tui.screens.base import View
 from mlpipe_tui.themes import DEFAULT, themes
 from mlpipe_tui.viewmodels import form
-from mlpipe_tui.viewmodels.header import header, run_state
+from mlpipe_tui.viewmodels.header import run_state
 from mlpipe_tui.viewmodels.rich_lines import Line
 from mlpipe_tui.viewmodels.shots import DefinitionShot, ProjectShot, RunShot, Trouble
 from mlpipe_tui.widgets.bars import HeaderBar, KeyBar
 from mlpipe_tui.widgets.copying import Copy
+from mlpipe_tui.widgets.tones import separated, use_ascii
 
 SCREENS: tuple[tuple[str, str, str], ...] = (
     ("1", "Pipeline", "mlpipe_tui.screens.pipeline:PipelineView"),
@@ -78,6 +80,13 @@ class Logged:
     bad: bool = False
 
 
+class _AsciiBars(ScrollBarRender):
+    """Whole cells only: what the blocks of an eighth are for, no ASCII sign can do."""
+
+    VERTICAL_BARS: ClassVar[list[str]] = [" "]
+    HORIZONTAL_BARS: ClassVar[list[str]] = [" "]
+
+
 def _available() -> tuple[tuple[str, str, str], ...]:
     from importlib.util import find_spec
 
@@ -91,8 +100,7 @@ class PipelineApp(App[int]):
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
     CSS = """
-    Screen { background: $background; color: $text; layers: base; }
-    #views { height: 1fr; width: 1fr; }
+    #views { height: 1fr; width: 1fr; background: $background; }
     Toast { padding: 0 1; max-width: 70; }
     """
     HELP = "Tab goes to the other pane, [ and ] to other tabs of it, a digit to another screen. Everything can be clicked, too."
@@ -102,10 +110,26 @@ class PipelineApp(App[int]):
         Binding("shift+tab", "pane(-1)", "Pane before", show=False, id="app.pane_before", priority=True),
         Binding("z", "zoom", "Zoom", id="app.zoom", tooltip="One pane alone, or both again"),
         Binding("y", "copy", "Copy", id="app.copy", tooltip="Copy the selected text, else what is under the cursor"),
-        Binding("Y", "copy_command", "Copy command", show=False, id="app.copy_command", tooltip="The command line of the last action"),
-        Binding("tilde", "commands", "Commands", show=False, id="app.commands", tooltip="Everything that was done here, as command lines"),
+        Binding(
+            "Y", "copy_command", "Copy command", show=False, id="app.copy_command", tooltip="The command line of the last action"
+        ),
+        Binding(
+            "tilde",
+            "commands",
+            "Commands",
+            show=False,
+            id="app.commands",
+            tooltip="Everything that was done here, as command lines",
+        ),
         Binding("colon", "command_palette", "Palette", show=False, id="app.palette"),
-        Binding("ctrl+t", "theme", "Theme", show=False, id="app.theme", tooltip="The next theme; mlpipe-ansi keeps the terminal's colours"),
+        Binding(
+            "ctrl+t",
+            "theme",
+            "Theme",
+            show=False,
+            id="app.theme",
+            tooltip="The next theme; mlpipe-ansi keeps the terminal's colours",
+        ),
         Binding("ctrl+r,f5", "reload", "Reload", show=False, id="app.reload", tooltip="Read definitions and runs anew"),
         Binding("question_mark,f1", "help", "Help", id="app.help"),
         Binding("q", "leave", "Quit", id="app.quit", tooltip="Runs go on"),
@@ -123,6 +147,8 @@ class PipelineApp(App[int]):
         tui = engine.config.tui if engine is not None else None
         self.glyphs = choose((tui.glyphs if tui is not None and settings.glyphs == "auto" else settings.glyphs) or "auto")
         self.ascii_only = self.glyphs is ASCII
+        use_ascii(self.ascii_only)
+        ScrollBar.renderer = _AsciiBars if self.ascii_only else ScrollBarRender
         self.read_only = settings.read_only
         self._theme_wanted = settings.theme or (tui.theme if tui is not None else "") or DEFAULT
         self._keys = dict(tui.keys) if tui is not None else {}
@@ -233,7 +259,8 @@ class PipelineApp(App[int]):
         message.stop()
         if message.topic == "live":
             self._looking = False
-        message.then(message.value)
+        if not self._exit and not self._closing:  # an answer that comes when everything is being taken down is nobody's
+            message.then(message.value)
 
     def _got_project(self, found: ProjectShot | Trouble) -> None:
         if isinstance(found, Trouble):
@@ -261,7 +288,11 @@ class PipelineApp(App[int]):
             found = DefinitionShot(pipelines=before.pipelines, graphs=before.graphs, trouble=found.trouble)
         self.definitions = found
         places = [spec.where for spec in found.pipelines] + [found.trouble.where if found.trouble is not None else ""]
-        self._sources = {path: _mtime(path) for path in {_path_of(where) for where in places} | {os.path.join(self.root, "mlpipe.toml")} if path}
+        self._sources = {
+            path: _mtime(path)
+            for path in {_path_of(where) for where in places} | {os.path.join(self.root, "mlpipe.toml")}
+            if path
+        }
         view = self._views.get("Pipeline")
         if view is not None:
             view.redraw()  # type: ignore[attr-defined]
@@ -296,7 +327,7 @@ class PipelineApp(App[int]):
         self.refresh_bindings()
         for view in self._views.values():
             changed = getattr(view, "run_changed", None)
-            if changed is not None and (view.NAME == self.active or view.NAME == "Pipeline"):
+            if changed is not None and (self.active == view.NAME or view.NAME == "Pipeline"):
                 changed(before, found)
         if before is not None and before.run.id == found.run.id and before.going_on and not found.going_on:
             self.tell(f"run {found.run.number} {'was interrupted' if found.interrupted else found.run.state.value}",
@@ -305,16 +336,14 @@ class PipelineApp(App[int]):
     def _redraw_header(self) -> None:
         bar = self.query_one(HeaderBar)
         if not self.has_project:
-            bar.header = header("mlpipe-tui", (), "", ("no project here", "muted"), "", self.size.width)
+            bar.facts = ("mlpipe-tui", (), "", ("no project here", "muted"), "")
             return
         screens = tuple((key, name) for key, name, _ in _available())
-        note = "read-only" if self.read_only else ""
+        name = one_line(self.project_name, limit=24) + (" (read-only)" if self.read_only else "")
+        text, tone = run_state(self.shot, self.glyphs, self.now())
         if self.pinned is not None and self.shot is not None and self.shot.run.number != self.shot.latest:
-            note = f"shown: an earlier run{' · ' + note if note else ''}"
-        bar.header = header(one_line(self.project_name, limit=24), screens, self.active, run_state(self.shot, self.glyphs, self.now()), note, self.size.width)
-
-    def on_resize(self) -> None:
-        self._redraw_header()
+            text = f"earlier: {text}"
+        bar.facts = (name, screens, self.active, (text, tone), "")
 
     def now(self) -> datetime:
         return datetime.now().astimezone()
@@ -363,7 +392,11 @@ class PipelineApp(App[int]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "screen_named":
-            return self.has_project and not isinstance(self.focused, Input) and any(entry[1] == parameters[0] for entry in _available())
+            return (
+                self.has_project
+                and not isinstance(self.focused, Input)
+                and any(entry[1] == parameters[0] for entry in _available())
+            )
         if action in ("zoom", "copy", "copy_command", "commands", "theme", "reload", "leave", "help"):
             return not self.screen.is_modal and not (isinstance(self.focused, Input) and action not in ("help",))
         return True
@@ -397,7 +430,12 @@ class PipelineApp(App[int]):
     def action_help(self) -> None:
         from mlpipe_tui.screens.dialogs import Pages
 
-        self.push_screen(Pages("Help", keymap.help_lines(self.focused, self.view, self, self.screen.active_bindings.values(), self.get_key_display)))
+        self.push_screen(
+            Pages(
+                "Help",
+                keymap.help_lines(self.focused, self.view, self, self.screen.active_bindings.values(), self.get_key_display),
+            )
+        )
 
     def get_key_display(self, binding: Binding) -> str:
         return keymap.shown(binding.key)
@@ -408,13 +446,13 @@ class PipelineApp(App[int]):
             if binding.description and active.enabled and not binding.system and binding.id:
                 yield SystemCommand(
                     f"{binding.description} ({keymap.shown(binding.key)})", binding.tooltip,
-                    lambda active=active: self.run_action(active.binding.action, active.node),  # type: ignore[misc]
+                    lambda active=active: self.run_action(active.binding.action, active.node),
                 )  # fmt: skip
         for theme in themes():
-            yield SystemCommand(f"Theme {theme.name}", "Colours of the app", lambda name=theme.name: setattr(self, "theme", name))  # type: ignore[misc]
-        yield SystemCommand("Screenshot", "Save the screen as SVG in the project's .mlpipe", self._screenshot)
+            yield SystemCommand(f"Theme {theme.name}", "Colours of the app", lambda name=theme.name: setattr(self, "theme", name))
+        yield SystemCommand("Screenshot", "Save the screen as SVG in the project's .mlpipe", self._save_picture)
 
-    def _screenshot(self) -> None:
+    def _save_picture(self) -> None:
         self.tell(f"saved {self.save_screenshot(path=self.state_dir or os.getcwd())}")
 
     def action_theme(self) -> None:
@@ -436,14 +474,19 @@ class PipelineApp(App[int]):
         self.log_of_commands.append(Logged(self.now().strftime("%H:%M:%S"), text, words, bad))
         if len(self._notifications) >= 2:
             self.clear_notifications()
-        self.notify(one_line(text, limit=300), severity="error" if bad else "information", timeout=_TEMPORARY_SECONDS, markup=False)
+        self.notify(
+            separated(one_line(text, limit=300)),
+            severity="error" if bad else "information",
+            timeout=_TEMPORARY_SECONDS,
+            markup=False,
+        )
 
     def teller(self) -> Callable[[str], None]:
         """For threads: what goes on before a run starts."""
         return lambda text: self.call_from_thread(self.tell, text)
 
     def trouble(self, found: Trouble) -> None:
-        self.tell(found.what + (f"  {found.hint}" if found.hint else ""), bad=True)
+        self.tell(found.what.replace(self.root + os.sep, "") + (f"  {found.hint}" if found.hint else ""), bad=True)
 
     def log_command(self, words: tuple[str, ...]) -> None:
         """Everything that is done here can be done on a command line: this one."""
@@ -553,7 +596,12 @@ class PipelineApp(App[int]):
             self.tell(f"$EDITOR is not set; {path}{':' + str(line) if line else ''} is the place", bad=True)
             return
         name = os.path.basename(words[0])
-        known = {"code": ["--goto", f"{path}:{line}"], "codium": ["--goto", f"{path}:{line}"], "subl": [f"{path}:{line}"], "hx": [f"{path}:{line}"]}
+        known = {
+            "code": ["--goto", f"{path}:{line}"],
+            "codium": ["--goto", f"{path}:{line}"],
+            "subl": [f"{path}:{line}"],
+            "hx": [f"{path}:{line}"],
+        }
         arguments = known.get(name, [f"+{line}", path]) if line else [path]
         if not os.path.isfile(path):
             self.tell(f"{path} is not there any more", bad=True)
@@ -563,8 +611,12 @@ class PipelineApp(App[int]):
 
     def child_environment(self) -> dict[str, str]:
         """For commands of ours: they find the same packages as this process."""
-        places = [os.path.dirname(os.path.dirname(os.path.abspath(package.__file__ or ""))) for package in (mlpipe_engine, mlpipe_tui)]
-        return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(filter(None, [*dict.fromkeys(places), os.environ.get("PYTHONPATH", "")]))}
+        places = [
+            os.path.dirname(os.path.dirname(os.path.abspath(package.__file__ or ""))) for package in (mlpipe_engine, mlpipe_tui)
+        ]
+        return dict(os.environ) | {
+            "PYTHONPATH": os.pathsep.join(filter(None, [*dict.fromkeys(places), os.environ.get("PYTHONPATH", "")]))
+        }
 
     def _outside(self, command: list[str], *, wait: bool, shown: str) -> int:
         environment = self.child_environment() if command[0] == sys.executable else dict(os.environ)
@@ -613,6 +665,8 @@ def _line_of(where: str) -> int:
 def start(settings: Settings) -> int:
     """Run the app on this terminal. Returns the exit code; what is left to say is printed when the screen is back."""
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)  # what a shell exported once is not the size of the window now
     while True:
         try:
             engine: Engine | None = Engine.open(settings.directory)
@@ -631,7 +685,14 @@ def start(settings: Settings) -> int:
         app.run(mouse=mouse)
         app.bridge.close()
         if app.next_root is not None:
-            settings = Settings(directory=app.next_root, read_only=settings.read_only, theme=settings.theme, glyphs=settings.glyphs, mouse=settings.mouse, debug=settings.debug)
+            settings = Settings(
+                directory=app.next_root,
+                read_only=settings.read_only,
+                theme=settings.theme,
+                glyphs=settings.glyphs,
+                mouse=settings.mouse,
+                debug=settings.debug,
+            )
             continue
         if app.farewell:
             print(app.farewell, file=sys.stderr if app.return_code else sys.stdout)

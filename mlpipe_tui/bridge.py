@@ -14,10 +14,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
-from textual.message import Message
-
 from mlpipe_engine.engine import Engine
 from mlpipe_engine.errors import MlpipeError
+from textual.message import Message
+
 from mlpipe_tui.viewmodels.shots import Trouble
 
 T = TypeVar("T")

@@ -10,10 +10,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from mlpipe_engine.errors import ConfigError, nearest
 from textual.binding import ActiveBinding, Binding
 from textual.dom import DOMNode
 
-from mlpipe_engine.errors import ConfigError, nearest
 from mlpipe_tui.viewmodels.rich_lines import Line
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GROUPS: tuple[tuple[str, str, str], ...] = (
     ("Everywhere", "mlpipe_tui.app:PipelineApp", ""),
-    ("Panes", "mlpipe_tui.widgets.frame:Pane", "app"),
+    ("Panes", "mlpipe_tui.screens.base:View", "app"),
     ("Lists", "mlpipe_tui.widgets.rows:RowList", "app"),
     ("Text", "mlpipe_tui.widgets.document:Document", "app"),
     ("Pipeline", "mlpipe_tui.screens.pipeline:PipelineView", "app"),
@@ -84,14 +84,19 @@ def check(config: ProjectConfig) -> None:
                 hint="docs/keys.md lists them.",
             )  # fmt: skip
         if not key.strip() or any(character.isspace() for character in key.strip()):
-            raise ConfigError(f"{key!r} is no key", where=where, field=f"keys.{name}", expected='such as "ctrl+l", "f7", "K" or "x,f9"')
+            raise ConfigError(
+                f"{key!r} is no key", where=where, field=f"keys.{name}", expected='such as "ctrl+l", "f7", "K" or "x,f9"'
+            )
     _check_clashes(config, wanted)
 
 
 def _check_clashes(config: ProjectConfig, wanted: dict[str, str]) -> None:
     """Within a group, and between a group and what holds everywhere."""
     taken: dict[str, dict[str, str]] = {}
-    parents = {title: above for title, above, _ in ((title, "Everywhere" if above == "app" else above, place) for title, place, above in GROUPS)}
+    parents = {
+        title: above
+        for title, above, _ in ((title, "Everywhere" if above == "app" else above, place) for title, place, above in GROUPS)
+    }
     changed = []
     for title, _, _, binding in bindings():
         for key in (wanted.get(binding.id or "") or binding.key).split(","):
@@ -154,7 +159,11 @@ def help_lines(
         for binding in found:
             about = binding.description + (f": {binding.tooltip}" if binding.tooltip else "")
             rows.append(Line.of("  ", (f"{display(binding):<10}", "accent"), about))
-    rows += [Line(), Line.of((app.HELP, "muted")), Line.of(("Shift+drag (Option+drag on macOS) selects as the terminal does. [keys] in mlpipe.toml changes keys.", "muted"))]
+    rows += [
+        Line(),
+        Line.of((app.HELP, "muted")),
+        Line.of(("Shift+drag (Option+drag on macOS) selects as the terminal does. [keys] in mlpipe.toml changes keys.", "muted")),
+    ]
     return rows
 
 
@@ -166,7 +175,7 @@ def markdown() -> str:
         "```toml", "[keys]", '"pipeline.run" = "f5"', "```", "",
         "A key that would mean two things in one place is an error that names both. `?` in the app shows the keys of the focused pane.", "",
     ]  # fmt: skip
-    for title, place, _ in GROUPS:
+    for title, _, _ in GROUPS:
         rows = [binding for group, _, _, binding in bindings() if group == title]
         if not rows:
             continue
@@ -177,3 +186,9 @@ def markdown() -> str:
             parts.append(f"| {keys} | {about} | {f'`{binding.id}`' if binding.id else ''} |")
         parts.append("")
     return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    from pathlib import Path
+
+    (Path(__file__).resolve().parents[1] / "docs" / "keys.md").write_text(markdown(), encoding="utf-8")

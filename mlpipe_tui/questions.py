@@ -12,6 +12,7 @@ from mlpipe_engine.model.filters import Filter
 from mlpipe_engine.model.records import RunRecord, StepRecord
 from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import FINAL, State
+
 from mlpipe_tui.viewmodels.details import fault_in
 from mlpipe_tui.viewmodels.form import options_for
 from mlpipe_tui.viewmodels.shots import (
@@ -203,7 +204,9 @@ def _files(engine: Engine, run_id: str, name: str) -> list[tuple[str, int | None
     return [(item, _size(engine.file_path(run_id, name, item))) for item in engine.files(run_id, name)[:500]]
 
 
-def plan(spec: PipelineSpec, graph: tuple[tuple[str, tuple[str, ...]], ...], options: SubmitOptions) -> Callable[[Engine], PlanShot]:
+def plan(
+    spec: PipelineSpec, graph: tuple[tuple[str, tuple[str, ...]], ...], options: SubmitOptions
+) -> Callable[[Engine], PlanShot]:
     def ask(engine: Engine) -> PlanShot:
         try:
             made = engine.plan(spec, options)
@@ -259,7 +262,7 @@ def runs(limit: int, wanted: Filter, metric: str) -> Callable[[Engine], RunsPage
             for run in found
         )  # fmt: skip
         fitting = engine.count_runs(wanted) if wanted else total
-        without = ()
+        without: tuple[tuple[str, int], ...] = ()
         if not lines and wanted:
             without = tuple((str(term), engine.count_runs(wanted.without(term))) for term in wanted.terms)
         return RunsPage(lines=lines, total=fitting, all=total, wanted=wanted, metric=shown, without=without)
@@ -314,7 +317,9 @@ def machine(engine: Engine) -> MachineShot:
                 holders.append((run.number, item.name, item.state.value, item.started_at or ""))
             elif item.state is State.QUEUED:
                 needs = [name for name in parents.get(item.name, ()) if states.get(name) not in FINAL]
-                waiting.append((run.number, item.name, f"needs {', '.join(needs)}" if needs else item.error or "waits for a free place"))
+                waiting.append(
+                    (run.number, item.name, f"needs {', '.join(needs)}" if needs else item.error or "waits for a free place")
+                )
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     used = total - os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     return MachineShot(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from mlpipe_engine.errors import UsageError
+from mlpipe_engine.model.filters import Filter, parse_filter
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,8 +14,6 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from mlpipe_engine.errors import UsageError
-from mlpipe_engine.model.filters import Filter, parse_filter
 from mlpipe_tui.clean import one_line
 from mlpipe_tui.viewmodels.rich_lines import Line
 from mlpipe_tui.viewmodels.shots import Trouble
@@ -29,6 +29,10 @@ class View(Vertical):
     NAME: ClassVar[str] = ""
     CHANGING: ClassVar[frozenset[str]] = frozenset()
     """Actions that change something: not offered in read-only mode."""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left_square_bracket", "tab(-1)", "Tab before", show=False, id="pane.tab_before"),
+        Binding("right_square_bracket", "tab(1)", "Next tab", show=False, id="pane.tab_after"),
+    ]
     DEFAULT_CSS = """
     View { height: 1fr; width: 1fr; background: $background; }
     View.-wide { layout: horizontal; }
@@ -60,6 +64,7 @@ class View(Vertical):
         return list(self.query(Pane))
 
     def on_mount(self) -> None:
+        self.set_class(self.tui.ascii_only, "-ascii")
         if panes := self.panes():
             panes[0].add_class("-front")
         self.place()
@@ -95,6 +100,14 @@ class View(Vertical):
                 widget.focus()
                 break
 
+    def action_tab(self, step: int) -> None:
+        """Of the pane in front, or of the one that has tabs."""
+        panes = sorted(self.panes(), key=lambda pane: not pane.has_class("-front"))
+        for pane in panes:
+            if pane.bar.tabs:
+                pane.turn(step)
+                return
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return not (self.tui.read_only and action in self.CHANGING)
 
@@ -103,7 +116,11 @@ class FilterLine(Vertical):
     """The line one types a filter into, and what is wrong with it. Hidden until it is asked for."""
 
     DEFAULT_CSS = """
-    FilterLine { height: auto; display: none; }
+    FilterLine {
+        height: auto; display: none; background: $surface; padding: 0 1;
+        border-left: round $border; border-right: round $border;
+    }
+    .-ascii FilterLine { border-left: ascii $border; border-right: ascii $border; }
     FilterLine.-open { display: block; }
     FilterLine > Input { height: 1; border: none; padding: 0; background: $panel; }
     FilterLine > Static { height: auto; max-height: 3; color: $text-error; }
@@ -120,12 +137,14 @@ class FilterLine(Vertical):
 
     def open(self) -> None:
         self.add_class("-open")
-        self.query_one(Input).focus()
+        self.display = True  # at once, so that the next key is for the line already
+        self.screen.set_focus(self.query_one(Input))
 
     def clear(self) -> None:
         self.query_one(Input).value = ""
         self._say("")
         self.remove_class("-open")
+        self.display = False
         self._set(Filter())
 
     def action_close(self) -> None:
@@ -150,7 +169,7 @@ class FilterLine(Vertical):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         if not self.wanted:
-            self.remove_class("-open")
+            self.clear()
         self._leave()
 
     def _say(self, text: str) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from mlpipe_engine.model.views import Finding
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from mlpipe_engine.model.views import Finding
 from mlpipe_tui import questions
 from mlpipe_tui.screens.base import View
 from mlpipe_tui.viewmodels import details, words
@@ -23,7 +23,13 @@ class ComputeView(View):
     NAME = "Compute"
     HELP = "Compute targets of this project, load and memory of this machine, what runs and what waits for it. t examines everything."
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("t", "doctor", "Test", id="compute.test", tooltip="Examine the machine, the project and its store, as `mlpipe-tui doctor`"),
+        Binding(
+            "t",
+            "doctor",
+            "Test",
+            id="compute.test",
+            tooltip="Examine the machine, the project and its store, as `mlpipe-tui doctor`",
+        ),
     ]
 
     def __init__(self, **more: Any) -> None:
@@ -55,8 +61,11 @@ class ComputeView(View):
 
     def _lines(self, found: MachineShot) -> list[Line]:
         width = 24
-        bars = [("load", found.cpus_used, found.cpus, f"{found.cpus_used:.1f} of {found.cpus:.0f} cpus"),
-                ("memory", found.memory_used, found.memory_bytes, f"{words.size(found.memory_used)} of {words.size(found.memory_bytes)}")]  # fmt: skip
+        memory = f"{words.size(found.memory_used)} of {words.size(found.memory_bytes)}"
+        bars = [
+            ("load", found.cpus_used, found.cpus, f"{found.cpus_used:.1f} of {found.cpus:.0f} cpus"),
+            ("memory", found.memory_used, found.memory_bytes, memory),
+        ]
         rows = [Line.of(("This machine", "strong"))]
         for name, used, total, text in bars:
             filled = min(width, round(width * used / total)) if total else 0
@@ -64,11 +73,17 @@ class ComputeView(View):
             rows.append(Line.of(f"  {name:<8} ", (full * filled, "primary"), (rest * (width - filled), "muted"), f"  {text}"))
         rows += [Line(), Line.of(("Compute targets", "strong"))]
         for name, kind, limits in found.computes:
-            rows.append(Line.of(f"  {name:<12} ", (f"{kind:<8} ", "muted"), limits, ("  default" if name == found.default else "", "accent")))
+            rows.append(
+                Line.of(
+                    f"  {name:<12} ", (f"{kind:<8} ", "muted"), limits, ("  default" if name == found.default else "", "accent")
+                )
+            )
         rows += [Line(), Line.of(("Running", "strong"))]
         now = self.tui.now()
         for run, step, state, since in found.holders:
-            rows.append(Line.of(f"  run {run:<5} {step:<20} ", (state, "warning"), f"  {words.clock(words.since(since, now) or 0.0)}"))
+            rows.append(
+                Line.of(f"  run {run:<5} {step:<20} ", (state, "warning"), f"  {words.clock(words.since(since, now) or 0.0)}")
+            )
         rows += [] if found.holders else [Line.of(("  nothing", "muted"))]
         if found.waiting:
             rows += [Line(), Line.of(("Waiting", "strong"))]

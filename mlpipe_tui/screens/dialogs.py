@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,7 +15,6 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
-from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_tui import questions
 from mlpipe_tui.clean import one_line
 from mlpipe_tui.viewmodels import form, steps
@@ -41,7 +41,7 @@ class Dialog(ModalScreen[Any]):
 
     def on_mount(self) -> None:
         self.set_class(bool(getattr(self.app, "ascii_only", False)), "-ascii")
-        self.query_one(Vertical).border_title = Content(one_line(self.title_text, limit=80))  # type: ignore[assignment]
+        self.query_one(Vertical).border_title = Content(one_line(self.title_text, limit=80))
 
     def action_leave(self) -> None:
         self.dismiss(None)
@@ -63,7 +63,13 @@ class Choice(Dialog):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Static(contents(self._lines), markup=False)
-            yield OptionList(*(Option(Content.assemble((f" {key} ", "$text-accent bold"), one_line(text)), id=key) for key, text in self._choices), compact=True)
+            yield OptionList(
+                *(
+                    Option(Content.assemble((f" {key} ", "$text-accent bold"), one_line(text)), id=key)
+                    for key, text in self._choices
+                ),
+                compact=True,
+            )
 
     def on_key(self, event: events.Key) -> None:
         if event.character is not None and event.character in dict(self._choices):
@@ -123,12 +129,15 @@ class Pick(Dialog):
 class RunForm(Dialog):
     """Parameters, what the run would cost and reuse, and its command line. Enter starts it."""
 
-    DEFAULT_CSS = _FRAME.format(name="RunForm") + """
+    DEFAULT_CSS = (
+        _FRAME.format(name="RunForm")
+        + """
     RunForm VerticalScroll { height: auto; max-height: 12; background: $surface; }
     RunForm Input { border: none; height: 1; padding: 0 1; margin-bottom: 0; background: $panel; }
     RunForm Input:focus { background: $block-cursor-blurred-background; text-style: bold; }
     RunForm Label { color: $text-muted; }
     """
+    )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "start", "Start", show=True),
         Binding("down", "app.focus_next", show=False),
@@ -140,6 +149,7 @@ class RunForm(Dialog):
         self.title_text = f"Run {spec.name}{what}"
         self._spec, self._graph, self._base = spec, graph, base
         self._fields = form.fields(spec, given)
+        self._inputs = [Input(field.text, compact=True) for field in self._fields]
         self.options: SubmitOptions | None = None
         """As typed; None while it does not fit."""
         self._asked = ""
@@ -148,8 +158,10 @@ class RunForm(Dialog):
         with Vertical():
             with VerticalScroll(can_focus=False):
                 for number, field in enumerate(self._fields):
-                    yield Label(Content.assemble((one_line(field.name), "$text bold"), ("  " + one_line(field.about), "$text-muted")))
-                    yield Input(field.text, id=f"field{number}", compact=True)
+                    yield Label(
+                        Content.assemble((one_line(field.name), "$text bold"), ("  " + one_line(field.about), "$text-muted"))
+                    )
+                    yield self._inputs[number]
             yield Static("", id="plan", markup=False)
 
     def on_mount(self) -> None:
@@ -160,7 +172,7 @@ class RunForm(Dialog):
         self._ask()
 
     def _texts(self) -> dict[str, str]:
-        return {field.name: self.query_one(f"#field{number}", Input).value for number, field in enumerate(self._fields)}
+        return {field.name: box.value for field, box in zip(self._fields, self._inputs, strict=True)}
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self.options = None
@@ -171,17 +183,21 @@ class RunForm(Dialog):
         self.action_start()
 
     def _ask(self) -> None:
-        if not self.is_mounted:
+        if not self.is_current:
             return
         texts = form.changed(self._spec, self._texts())
         if str(texts) == self._asked and self.options is not None:
             return
         self._asked = str(texts)
-        self.tui.bridge.work("form", questions.plan_typed(self._spec, self._graph, texts, self._base), self._planned)
+        asked = self._asked
+        question = questions.plan_typed(self._spec, self._graph, texts, self._base)
+        self.tui.bridge.work("form", question, lambda found: self._planned(found, asked))
 
-    def _planned(self, shot: PlanShot | Trouble) -> None:
-        if not self.is_mounted or str(form.changed(self._spec, self._texts())) != self._asked:
+    def _planned(self, shot: PlanShot | Trouble, asked: str) -> None:
+        """`asked`: what was typed then. An answer to something else would start a run nobody asked for."""
+        if not self.is_current or str(form.changed(self._spec, self._texts())) != asked:
             return
+        self.options = None
         trouble = shot if isinstance(shot, Trouble) else shot.trouble
         if trouble is not None:
             self._say([Line.of((trouble.what, "bad")), *([Line.of(("hint: ", "muted"), trouble.hint)] if trouble.hint else [])])
@@ -190,7 +206,11 @@ class RunForm(Dialog):
         self.options = shot.options
         rows = [Line.of((steps.plan_title(shot).partition(" · plan · ")[2], "strong"))]
         rows += [Line.of(("warning: ", "warning"), text) for text in shot.warnings[:2]]
-        rows += [Line(), Line.of((form.command_line(form.run_words(self._spec, shot.options)), "accent")), Line.of(("Enter starts it, Esc leaves it", "muted"))]
+        rows += [
+            Line(),
+            Line.of((form.command_line(form.run_words(self._spec, shot.options)), "accent")),
+            Line.of(("Enter starts it, Esc leaves it", "muted")),
+        ]
         self._say(rows)
 
     def _say(self, lines: list[Line]) -> None:

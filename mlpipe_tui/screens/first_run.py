@@ -85,12 +85,10 @@ class FirstRun(View):
             ("3", "Open a folder", f"recent: {opened}" if opened else "that is a project already"),
             ("4", "Wrap a script", f"makes a one-step pipeline of it{first}"),
         ]
-        body = VerticalScroll(
-            OptionList(*(Option(Content.assemble((f" {key}  ", "$text-accent bold"), (f"{title:<18}", "bold"), (one_line(about), "$text-muted")), id=key)
-                         for key, title, about in options), compact=True),
-            Static(contents([Line(), *_found(), Line(), Line.of("Everything here is also on the command line:  ", ("mlpipe-tui init --example", "accent"))]), markup=False),
-            can_focus=False,
-        )  # fmt: skip
+        rows = [Option(_row(key, title, about), id=key) for key, title, about in options]
+        command = Line.of("Everything here is also on the command line:  ", ("mlpipe-tui init --example", "accent"))
+        below = Static(contents([Line(), *_found(), Line(), command]), markup=False)
+        body = VerticalScroll(OptionList(*rows, compact=True), below, can_focus=False)
         yield Pane(body, title=f"No project here yet: {one_line(here, limit=80)}")
 
     def focus_first(self) -> None:
@@ -118,14 +116,19 @@ class FirstRun(View):
         def chosen(script: str | None) -> None:
             if script is not None:
                 name = os.path.splitext(os.path.basename(script))[0]
-                self._confirm(f"Wrap {script}", self.tui.root, ["mlpipe.toml", f"pipelines/{name}.py"], ("init", "--wrap", script))
+                self._confirm(
+                    f"Wrap {script}", self.tui.root, ["mlpipe.toml", f"pipelines/{name}.py"], ("init", "--wrap", script)
+                )
 
         self.app.push_screen(Pick("Which script?", [(script, "") for script in self._scripts]), chosen)
 
     def _confirm(self, title: str, place: str, files: Sequence[str], words: tuple[str, ...]) -> None:
         lines = [Line.of("Writes into ", (place, "strong"), ":"), *(Line.of("  ", name) for name in files), Line(),
                  Line.of((command_line(("-C", place, *words) if place != self.tui.root else words), "accent"))]  # fmt: skip
-        self.app.push_screen(Choice(title, lines, [("w", "write them"), ("l", "leave it")]), lambda key: self._write(place, words) if key == "w" else None)
+        self.app.push_screen(
+            Choice(title, lines, [("w", "write them"), ("l", "leave it")]),
+            lambda key: self._write(place, words) if key == "w" else None,
+        )
 
     def _write(self, place: str, words: tuple[str, ...]) -> None:
         try:
@@ -158,6 +161,10 @@ class FirstRun(View):
         self.app.push_screen(Ask("Open a folder", lines, known[0] if known else "", check=problem), given)
 
 
+def _row(key: str, title: str, about: str) -> Content:
+    return Content.assemble((f" {key}  ", "$text-accent bold"), (f"{title:<18}", "bold"), (one_line(about), "$text-muted"))
+
+
 def _scripts(folder: str) -> list[str]:
     """Python files that look like scripts: here, in src/ or in scripts/."""
     found = []
@@ -167,7 +174,11 @@ def _scripts(folder: str) -> list[str]:
             names = sorted(os.listdir(path))
         except OSError:
             continue
-        found += [os.path.join(below, name) for name in names if name.endswith(".py") and not name.startswith(("_", "test_")) and name not in ("setup.py", "conftest.py")]
+        found += [
+            os.path.join(below, name)
+            for name in names
+            if name.endswith(".py") and not name.startswith(("_", "test_")) and name not in ("setup.py", "conftest.py")
+        ]
     return found[:50]
 
 
@@ -180,10 +191,17 @@ def _found() -> list[Line]:
     """What is on this machine that pipelines may use."""
     import shutil
 
-    have, lack = [f"python {sys.version.split()[0]}"], []
+    have = [f"python {sys.version.split()[0]}"]
+    lack: list[str] = []
     for name, program in (("git", "git"), ("uv", "uv"), ("Docker", "docker")):
         (have if shutil.which(program) else lack).append(name)
     rows = [Line.of(("Found      ", "muted"), " · ".join(have))]
     if lack:
-        rows.append(Line.of(("Not found  ", "muted"), " · ".join(lack), (" (steps run as local processes)" if "Docker" in lack else "", "muted")))
+        rows.append(
+            Line.of(
+                ("Not found  ", "muted"),
+                " · ".join(lack),
+                (" (steps run as local processes)" if "Docker" in lack else "", "muted"),
+            )
+        )
     return rows

@@ -7,16 +7,16 @@ import time
 from datetime import datetime
 from typing import Any, ClassVar
 
+from mlpipe_engine.model.filters import Filter
+from mlpipe_engine.model.records import Acceptance, RunRecord
+from mlpipe_engine.model.spec import PipelineSpec, StepSpec, SubmitOptions
+from mlpipe_engine.model.states import FINAL, GOOD, State
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Static
 
-from mlpipe_engine.model.filters import Filter
-from mlpipe_engine.model.records import Acceptance, RunRecord
-from mlpipe_engine.model.spec import PipelineSpec, StepSpec, SubmitOptions
-from mlpipe_engine.model.states import FINAL, GOOD, State
 from mlpipe_tui import questions
 from mlpipe_tui.clean import one_line
 from mlpipe_tui.screens.base import FilterLine, View
@@ -51,18 +51,71 @@ class PipelineView(View):
         Binding("p", "plan", "Plan", id="pipeline.plan", tooltip="What the next run would do, or the last run again"),
         Binding("x", "cancel", "Cancel", id="pipeline.cancel", tooltip="Stop the run and everything it started"),
         Binding("R", "again", "Retry", id="pipeline.again", tooltip="Go on with a run that failed, was canceled or interrupted"),
-        Binding("f", "force", "Force", show=False, id="pipeline.force", tooltip="Run this step, or from it on, or everything, reusing nothing"),
-        Binding("E", "edit", "Edit", show=False, id="pipeline.edit", tooltip="Open the place of the error, else the step's script, in $EDITOR"),
-        Binding("exclamation_mark", "shell", "Shell", show=False, id="pipeline.shell", tooltip="A shell in the step's directory, laid out anew"),
-        Binding("T", "stream", "Stream", show=False, id="pipeline.stream", tooltip="Leave to plain lines of this run; the end or Ctrl-C returns"),
-        Binding("a", "accept", "Accept", show=False, id="pipeline.accept", tooltip="Keep the earlier result although code or environment changed"),
-        Binding("s", "stream_choice", "Other log", show=False, id="pipeline.stream_choice", tooltip="Standard output or standard error"),
+        Binding(
+            "f",
+            "force",
+            "Force",
+            show=False,
+            id="pipeline.force",
+            tooltip="Run this step, or from it on, or everything, reusing nothing",
+        ),
+        Binding(
+            "E",
+            "edit",
+            "Edit",
+            show=False,
+            id="pipeline.edit",
+            tooltip="Open the place of the error, else the step's script, in $EDITOR",
+        ),
+        Binding(
+            "exclamation_mark",
+            "shell",
+            "Shell",
+            show=False,
+            id="pipeline.shell",
+            tooltip="A shell in the step's directory, laid out anew",
+        ),
+        Binding(
+            "T",
+            "stream",
+            "Stream",
+            show=False,
+            id="pipeline.stream",
+            tooltip="Leave to plain lines of this run; the end or Ctrl-C returns",
+        ),
+        Binding(
+            "a",
+            "accept",
+            "Accept",
+            show=False,
+            id="pipeline.accept",
+            tooltip="Keep the earlier result although code or environment changed",
+        ),
+        Binding(
+            "s",
+            "stream_choice",
+            "Other log",
+            show=False,
+            id="pipeline.stream_choice",
+            tooltip="Standard output or standard error",
+        ),
         Binding("P", "pick", "Pipeline", show=False, id="pipeline.pick", tooltip="Another pipeline of the project"),
         Binding("slash", "filter", "Filter", id="pipeline.filter"),
-        Binding("escape", "back", "Back", show=False, id="pipeline.back", tooltip="Close the filter, then the plan, then return to the newest run"),
+        Binding(
+            "escape",
+            "back",
+            "Back",
+            show=False,
+            id="pipeline.back",
+            tooltip="Close the filter, then the plan, then return to the newest run",
+        ),
     ]
     DEFAULT_CSS = """
-    PipelineView #notice { height: auto; max-height: 2; color: $text-error; background: $surface; display: none; padding: 0 1; }
+    PipelineView #notice {
+        height: auto; max-height: 3; color: $text-error; background: $surface; display: none; padding: 0 1;
+        border-left: round $border-blurred; border-right: round $border-blurred;
+    }
+    PipelineView.-ascii #notice { border-left: ascii $border-blurred; border-right: ascii $border-blurred; }
     PipelineView #steps { height: 3fr; }
     PipelineView #detail { height: 2fr; }
     PipelineView.-wide #steps { width: 3fr; height: 1fr; }
@@ -85,21 +138,21 @@ class PipelineView(View):
     def compose(self) -> ComposeResult:
         columns = (
             Column(title="Why", width=12, stretch=1, drop=2), Column(title="Time", width=13, right=True, drop=1),
-            Column(title="Output", width=16, drop=3),
+            Column(title="Output", width=10, drop=3),
         )  # fmt: skip
         self.rails = Rails(columns, self.tui.glyphs)
         self.filter = FilterLine()
         self.document = Document()
         self.log_pane = LogPane()
-        steps_pane = Pane(self.rails, title="steps", id="steps")
-        detail = Pane(self.document, self.log_pane, title="", tabs=TABS, id="detail")
+        self.steps_pane = Pane(self.rails, title="steps", id="steps")
+        self.detail_pane = Pane(self.document, self.log_pane, title="", tabs=TABS, id="detail")
         self.log_pane.display = False
-        yield steps_pane
-        yield detail
+        yield self.steps_pane
+        yield self.detail_pane
 
     def on_mount(self) -> None:
         super().on_mount()
-        pane = self.query_one("#steps", Pane)
+        pane = self.steps_pane
         pane.mount(Static("", id="notice", markup=False), after=pane.bar)
         pane.mount(self.filter, after=pane.bar)
 
@@ -113,7 +166,11 @@ class PipelineView(View):
         shot = self.tui.shot
         if shot is not None and shot.going_on:
             self.redraw_list()
-            if time.monotonic() - self._asked_step > 1.0 and self.step_shot is not None and self.step_shot.step.state not in FINAL:
+            if (
+                time.monotonic() - self._asked_step > 1.0
+                and self.step_shot is not None
+                and self.step_shot.step.state not in FINAL
+            ):
                 self.ask_step()
 
     @property
@@ -143,7 +200,7 @@ class PipelineView(View):
             self._show_nothing()
             return
         before, self.table = self.table, table
-        pane = self.query_one("#steps", Pane)
+        pane = self.steps_pane
         count = f" · {len(table.lines)}/{table.all}" if self.filter.wanted else ""
         pane.bar.title = one_line(table.title + count)
         lines = {line.name: self._line(line) for line in table.lines}
@@ -160,7 +217,9 @@ class PipelineView(View):
     def _line(self, line: steps.StepLine) -> StepLine:
         state = _STATES.get(line.state) or next((state for state in State if state.value == line.state), None)
         text = line.short_why if self.has_class("-narrow") and line.short_why else line.why
-        return StepLine(state=state, sign=f"{line.sign} {line.word}", cells=(text, line.time, line.output), dim=line.word == "left out")
+        return StepLine(
+            state=state, sign=f"{line.sign} {line.word}", cells=(text, line.time, line.output), dim=line.word == "left out"
+        )
 
     def _table(self) -> steps.Table | None:
         now, glyphs, wanted = self.tui.now(), self.tui.glyphs, self.filter.wanted
@@ -182,7 +241,7 @@ class PipelineView(View):
         elif found.trouble is not None:
             self.rails.empty = "No pipeline can be shown: see below."
             self.document.show(details.trouble_lines(found.trouble))
-        self.query_one("#steps", Pane).bar.title = "steps"
+        self.steps_pane.bar.title = "steps"
         self.rails.show((), {})
 
     def _say_notice(self) -> None:
@@ -190,9 +249,14 @@ class PipelineView(View):
         notice = self.query_one("#notice", Static)
         text = ""
         found = self.tui.definitions
-        if found is not None and found.trouble is not None and found.trouble.kind != "ProjectNotFoundError" and self.table is not None:
-            first = found.trouble.what.split("\n")[0]
-            text = f"definition broken: {first}   E opens it; below is what was sound at {self.tui.sound_at}"
+        if (
+            found is not None
+            and found.trouble is not None
+            and found.trouble.kind != "ProjectNotFoundError"
+            and self.table is not None
+        ):
+            first = found.trouble.what.split("\n")[0].replace(self.tui.root + os.sep, "")
+            text = f"definition broken (E opens it): {first}; shown is what was sound at {self.tui.sound_at}"
         notice.display = bool(text)
         notice.update(Content(one_line(text)))
 
@@ -224,14 +288,14 @@ class PipelineView(View):
             self.redraw_detail()
 
     def _title_detail(self) -> None:
-        pane = self.query_one("#detail", Pane)
+        pane = self.detail_pane
         name = self.selected or ""
         line = next((line for line in self.table.lines if line.name == name), None) if self.table is not None else None
         pane.bar.title = one_line(f"{name} {line.sign}" if line is not None else name or "detail")
 
     def redraw_detail(self) -> None:
         """The open tab, from what is known."""
-        tab = self.query_one("#detail", Pane).tab
+        tab = self.detail_pane.tab
         self._title_detail()
         self.log_pane.display = tab == "Log"
         self.document.display = tab != "Log"
@@ -263,11 +327,22 @@ class PipelineView(View):
             return [*(details.state_lines(shot, now) if shot is not None else []), *details.code_lines(step, shot)], ""
         if tab == "Params":
             run = self.tui.shot.run if self.tui.shot is not None and not self.planning else None
-            values = dict(run.parameters) if run is not None else dict(self.planned.options.parameters) if self.planned is not None else {}
+            values = (
+                dict(run.parameters)
+                if run is not None
+                else dict(self.planned.options.parameters)
+                if self.planned is not None
+                else {}
+            )
             spec = self.spec
             return (details.parameter_lines(spec, step, values), "") if spec is not None else ([], "")
+        if shot is None and self._is_asked(name):
+            return [Line.of(("looking ...", "muted"))], ""
         if shot is None:
-            return [Line.of("The step was never run here."), Line.of(("r runs the pipeline, p shows what that would do.", "muted"))], ""
+            return [
+                Line.of("The step was never run here."),
+                Line.of(("r runs the pipeline, p shows what that would do.", "muted")),
+            ], ""
         if tab == "Metrics":
             found = details.series(shot.metrics)
             return details.metric_lines(found, name, glyphs, width=width), "" if found else details.HOW_TO_LOG
@@ -282,12 +357,28 @@ class PipelineView(View):
             trouble = self.planned.trouble if self.planned is not None else None
             if trouble is not None:
                 return details.trouble_lines(trouble), ""
-            return [Line.of("Never run here; looking at what a run would do ..." if self.wanted_plan else "Never run here. p shows what a run would do.")], ""
+            if self._is_asked(name):
+                return [Line.of(("looking ...", "muted"))], ""
+            return [
+                Line.of(
+                    "Never run here; looking at what a run would do ..."
+                    if self.wanted_plan
+                    else "Never run here. p shows what a run would do."
+                )
+            ], ""
         lines = why.lines(answer, self.tui.glyphs, self.document.size.width)
         if shot is not None and not self.planning and shot.fault is not None:
             place = os.path.relpath(shot.fault.path, self.tui.root)
-            lines = [Line.of((shot.fault.message, "bad"), (f"  {place}:{shot.fault.line}", "strong"), ("   E opens it", "muted")), Line(), *lines]
+            lines = [
+                Line.of((shot.fault.message, "bad"), (f"  {place}:{shot.fault.line}", "strong"), ("   E opens it", "muted")),
+                Line(),
+                *lines,
+            ]
         return lines, why.markdown(answer, name)
+
+    def _is_asked(self, name: str) -> bool:
+        """The answer about that step is on its way."""
+        return not self.planning and self.tui.shot is not None and any(step.name == name for step in self.tui.shot.steps)
 
     def _why(self, name: str, shot: StepShot | None, now: datetime) -> why.Why | None:
         if (self.planning or shot is None) and self.planned is not None and self.planned.plan is not None:
@@ -305,15 +396,20 @@ class PipelineView(View):
         path, stream = self._log_path(shot)
         live = shot.step.state is State.RUNNING and self.tui.shot is not None and not self.tui.shot.interrupted
         source = f" of run {shot.made_in}" if shot.made_in is not None else ""
-        self.query_one("#detail", Pane).bar.title = one_line(f"{shot.step.name} · {stream}{source}")
-        self.log_pane.show(path or None, live=live, empty=details.no_log(shot.step, shot.blocked, ran=bool(path) and os.path.exists(path)))
+        self.detail_pane.bar.title = one_line(f"{shot.step.name} · {stream}{source}")
+        self.log_pane.show(
+            path or None, live=live, empty=details.no_log(shot.step, shot.blocked, ran=bool(path) and os.path.exists(path))
+        )
 
     def _log_path(self, shot: StepShot) -> tuple[str, str]:
         """What a failed step complained about comes first; else its output, else what it has."""
+
         def has(path: str) -> bool:
             return bool(path) and os.path.exists(path) and os.path.getsize(path) > 0
 
-        choice = self._stream or ("stderr" if (shot.step.state is State.FAILED or not has(shot.stdout)) and has(shot.stderr) else "stdout")
+        choice = self._stream or (
+            "stderr" if (shot.step.state is State.FAILED or not has(shot.stdout)) and has(shot.stderr) else "stdout"
+        )
         return (shot.stderr if choice == "stderr" else shot.stdout), choice
 
     # Messages
@@ -325,13 +421,13 @@ class PipelineView(View):
 
     @on(Rails.Opened)
     def _opened(self) -> None:
-        self.query_one("#detail", Pane).add_class("-front")
+        self.detail_pane.add_class("-front")
         self.next_pane(1)
 
     @on(Pane.TabChosen)
     def _tab_chosen(self) -> None:
         self.redraw_detail()
-        pane = self.query_one("#detail", Pane)
+        pane = self.detail_pane
         if pane.has_focus_within:
             (self.log_pane.log_view if pane.tab == "Log" else self.document).focus()
 
@@ -393,7 +489,7 @@ class PipelineView(View):
         self.wanted_plan = True
         if show:
             self.planning = self.planned is not None
-            self.query_one("#steps", Pane).bar.title = "looking at what would run ..."
+            self.steps_pane.bar.title = "looking at what would run ..."
         base = options or form.options_for(defined[0])
         self.tui.log_command(("plan", *form.run_words(defined[0], base)[1:-1]))
 
@@ -408,7 +504,7 @@ class PipelineView(View):
         trouble = found if isinstance(found, Trouble) else found.trouble
         if trouble is not None:
             self.tui.tell(trouble.what, bad=True)
-            self.query_one("#detail", Pane).open_tab("Why")
+            self.detail_pane.open_tab("Why")
             self.document.show(details.trouble_lines(trouble))
             self.redraw_list()
             self.document.show(details.trouble_lines(trouble))
@@ -457,7 +553,9 @@ class PipelineView(View):
         defined, name = self._defined(), self.selected
         if defined is None:
             return
-        choices = [("s", f"run {name} again, everything else as needed"), ("b", f"run {name} and everything below it")] if name else []
+        choices = (
+            [("s", f"run {name} again, everything else as needed"), ("b", f"run {name} and everything below it")] if name else []
+        )
         choices += [("o", f"run {name} alone, on its last inputs")] if name else []
         choices.append(("e", "run everything again, reusing nothing"))
 
@@ -470,7 +568,11 @@ class PipelineView(View):
                 "o": replace(base, only_steps=(name or "",)), "e": replace(base, force=True),
             }  # fmt: skip
             if key is not None:
-                self._open_form(defined, made[key], {"s": f": {name} again", "b": f": from {name} on", "o": f": only {name}", "e": ": all of it again"}[key])
+                self._open_form(
+                    defined,
+                    made[key],
+                    {"s": f": {name} again", "b": f": from {name} on", "o": f": only {name}", "e": ": all of it again"}[key],
+                )
 
         self.app.push_screen(Choice("Run although nothing changed", [Line.of("What should run?")], choices), chosen)
 
@@ -483,8 +585,11 @@ class PipelineView(View):
             self.tui.cancel_run(shot.run)
             return
         going = [step.name for step in shot.steps if step.state is State.RUNNING]
-        lines = [Line.of(f"Run {shot.run.number} has been going on for {words.clock(elapsed)}."), Line.of(("running: ", "muted"), ", ".join(going) or "nothing"),
-                 Line.of(("Finished steps keep their results.", "muted"))]  # fmt: skip
+        lines = [
+            Line.of(f"Run {shot.run.number} has been going on for {words.clock(elapsed)}."),
+            Line.of(("running: ", "muted"), ", ".join(going) or "nothing"),
+            Line.of(("Finished steps keep their results.", "muted")),
+        ]
         self.app.push_screen(
             Choice("Cancel?", lines, [("c", "cancel it"), ("l", "leave it alone")]),
             lambda key: self.tui.cancel_run(shot.run) if key == "c" else None,
@@ -500,7 +605,10 @@ class PipelineView(View):
         if name is None or answer is None or not answer.acceptable or not self.planning:
             self.tui.tell("accept is for a step that a plan (p) would run because only code or environment changed", bad=True)
             return
-        lines = [Line.of(f"The earlier result of {name} stays, for exactly this change."), Line.of(("Why does the change not matter? `why` will show it.", "muted"))]
+        lines = [
+            Line.of(f"The earlier result of {name} stays, for exactly this change."),
+            Line.of(("Why does the change not matter? `why` will show it.", "muted")),
+        ]
 
         def given(because: str | None) -> None:
             if because:
@@ -512,10 +620,12 @@ class PipelineView(View):
             if isinstance(found, Trouble):
                 self.tui.trouble(found)
                 return
-            self.tui.tell(f"kept the result of run {found.run_number} for {name}; mlpipe-tui accept --revoke {found.id} takes it back")
+            self.tui.tell(
+                f"kept the result of run {found.run_number} for {name}; mlpipe-tui accept --revoke {found.id} takes it back"
+            )
             self.plan(show=True)
 
-        check = lambda text: "" if text.strip() else "a reason is needed: it is shown wherever the result is reused"  # noqa: E731
+        check = lambda text: "" if text.strip() else "a reason is needed: it is shown wherever the result is reused"
         self.app.push_screen(Ask(f"Accept {name}", lines, check=check), given)
 
     def action_pick(self) -> None:
@@ -523,12 +633,15 @@ class PipelineView(View):
         if found is None or not found.pipelines:
             return
         choices = [(spec.name, f"{words.count(len(spec.steps), 'step')}  {spec.description}") for spec in found.pipelines]
-        self.app.push_screen(Pick("Pipeline", choices, self.spec.name if self.spec else ""), lambda name: self.tui.choose_pipeline(name) if name else None)
+        self.app.push_screen(
+            Pick("Pipeline", choices, self.spec.name if self.spec else ""),
+            lambda name: self.tui.choose_pipeline(name) if name else None,
+        )
 
     def action_stream_choice(self) -> None:
         if self.step_shot is not None:
             self._stream = "stdout" if self._log_path(self.step_shot)[1] == "stderr" else "stderr"
-            self.query_one("#detail", Pane).open_tab("Log")
+            self.detail_pane.open_tab("Log")
             self.redraw_detail()
 
     def action_edit(self) -> None:
@@ -550,7 +663,9 @@ class PipelineView(View):
         if name is None:
             return
         record = next((step for step in shot.steps if step.name == name), None) if shot is not None else None
-        run = [str(shot.run.number)] if shot is not None and record is not None and record.decision in ("execute", "reuse") else []
+        run = (
+            [str(shot.run.number)] if shot is not None and record is not None and record.decision in ("execute", "reuse") else []
+        )
         pipeline = ["--pipeline", self.spec.name] if self.spec is not None and not run else []
         self.tui.leave_to(("debug", name, *run, *pipeline))
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any, ClassVar
-
-from textual import on
-from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 
 from mlpipe_engine.model.filters import Filter
 from mlpipe_engine.model.records import RunRecord
 from mlpipe_engine.model.states import FINAL, GOOD
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+
 from mlpipe_tui import questions
 from mlpipe_tui.clean import one_line
 from mlpipe_tui.screens.base import FilterLine, View
 from mlpipe_tui.screens.dialogs import Choice, Pick
 from mlpipe_tui.viewmodels import details, runs, words
 from mlpipe_tui.viewmodels.rich_lines import Line
-from mlpipe_tui.viewmodels.shots import RunDetail, RunLine, RunsPage, RunShot, Trouble
+from mlpipe_tui.viewmodels.shots import RunDetail, RunLine, RunShot, RunsPage, Trouble
 from mlpipe_tui.widgets.copying import Copy
 from mlpipe_tui.widgets.document import Document
 from mlpipe_tui.widgets.frame import Pane
@@ -40,9 +41,18 @@ class RunsView(View):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "mark", "Mark", id="runs.mark"),
         Binding("c", "compare", "Compare", id="runs.compare", tooltip="The marked runs side by side"),
-        Binding("b", "baseline", "Baseline", id="runs.baseline", tooltip="What other runs are compared with; once more takes it back"),
+        Binding(
+            "b", "baseline", "Baseline", id="runs.baseline", tooltip="What other runs are compared with; once more takes it back"
+        ),
         Binding("m", "metric", "Metric", show=False, id="runs.metric", tooltip="Which metric the list shows"),
-        Binding("R", "again", "Retry", show=False, id="runs.again", tooltip="Go on with a run that failed, was canceled or interrupted"),
+        Binding(
+            "R",
+            "again",
+            "Retry",
+            show=False,
+            id="runs.again",
+            tooltip="Go on with a run that failed, was canceled or interrupted",
+        ),
         Binding("x", "cancel", "Cancel", show=False, id="runs.cancel"),
         Binding("D", "remove", "Delete", show=False, id="runs.remove", tooltip="Into the trash, for a day"),
         Binding("e", "export", "Export", show=False, id="runs.export", tooltip="The run as one file, in the project's folder"),
@@ -71,21 +81,30 @@ class RunsView(View):
         self.list = RowList(self._columns(""))
         self.filter = FilterLine()
         self.document = Document()
-        yield Pane(self.list, title="Runs", id="list")
-        yield Pane(self.document, tabs=TABS, id="run")
+        self.list_pane = Pane(self.list, title="Runs", id="list")
+        self.run_pane = Pane(self.document, tabs=TABS, id="run")
+        yield self.list_pane
+        yield self.run_pane
 
     def on_mount(self) -> None:
         super().on_mount()
-        pane = self.query_one("#list", Pane)
+        pane = self.list_pane
         pane.mount(self.filter, after=pane.bar)
 
     def _columns(self, metric: str) -> tuple[Column, ...]:
+        changed = "Changed vs baseline" if self._baseline() is not None else "Parameters"
         return (
-            Column(title="", width=1), Column(title="Run", right=True), Column(title="State", width=13), Column(title="Started", width=12),
-            Column(title="Time", width=8, right=True), Column(title="By", width=6, from_width=90), Column(title="Reused", width=7, right=True, from_width=70),
-            Column(title="Changed vs baseline" if self._baseline() is not None else "Parameters", share=1),
-            Column(title=one_line(metric or "metric", limit=12), width=9, right=True, from_width=60), Column(title="Trend", width=8, from_width=80),
-        )  # fmt: skip
+            Column(title="", width=1),
+            Column(title="Run", right=True),
+            Column(title="State", width=13),
+            Column(title="Started", width=12),
+            Column(title="Time", width=8, right=True),
+            Column(title="By", width=6, from_width=110),
+            Column(title="Reused", width=7, right=True, from_width=70),
+            Column(title=changed, share=1),
+            Column(title=one_line(metric or "metric", limit=12), width=9, right=True, from_width=60),
+            Column(title="Trend", width=8, from_width=80),
+        )
 
     def _baseline(self) -> RunRecord | None:
         return self.tui.baseline if self.is_attached else None
@@ -129,7 +148,7 @@ class RunsView(View):
                 (row.changed, "muted"), row.metric, (row.trend, "primary"),
             )))  # fmt: skip
         self.list.set_rows(rows, empty=runs.nothing(page))
-        self.query_one("#list", Pane).bar.title = one_line(runs.title(page, len(self.marked)))
+        self.list_pane.bar.title = one_line(runs.title(page, len(self.marked)))
         if not rows:
             self.document.show([])
 
@@ -150,7 +169,7 @@ class RunsView(View):
             self.redraw_detail()
 
     def redraw_detail(self) -> None:
-        pane, detail = self.query_one("#run", Pane), self.detail
+        pane, detail = self.run_pane, self.detail
         if detail is None:
             return
         glyphs = self.tui.glyphs
@@ -160,10 +179,9 @@ class RunsView(View):
                 self.document.show(details.run_lines(detail, self.tui.now()))
             case "Metrics":
                 found = details.series(detail.metrics)
-                named = tuple(details.Series(step=item.step, name=f"{item.step}.{item.name}" if item.step else item.name, kind=item.kind, values=item.values,
-                                             last=item.last) for item in found)  # fmt: skip
-                self.document.show(details.metric_lines(named, f"run {detail.line.run.number}", glyphs, width=self.document.size.width),
-                                   copied="" if found else details.HOW_TO_LOG)  # fmt: skip
+                named = tuple(replace(item, name=f"{item.step}.{item.name}" if item.step else item.name) for item in found)
+                lines = details.metric_lines(named, self.run_pane.bar.title, glyphs, width=self.document.size.width)
+                self.document.show(lines, copied="" if found else details.HOW_TO_LOG)
             case "Params":
                 values = dict(detail.line.run.parameters)
                 rows = [Line.of(f"  {name:<20} ", (words.value(value), "strong")) for name, value in values.items()]
@@ -295,7 +313,11 @@ class RunsView(View):
         line = self.line
         if line is not None:
             self.app.push_screen(
-                Choice(f"Cancel run {line.run.number}?", [Line.of("Finished steps keep their results.")], [("c", "cancel it"), ("l", "leave it alone")]),
+                Choice(
+                    f"Cancel run {line.run.number}?",
+                    [Line.of("Finished steps keep their results.")],
+                    [("c", "cancel it"), ("l", "leave it alone")],
+                ),
                 lambda key: self.tui.cancel_run(line.run) if key == "c" else None,
             )
 

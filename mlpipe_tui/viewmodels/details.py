@@ -7,7 +7,7 @@ import math
 import os.path
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from mlpipe_engine.model.manifest import Manifest, Section
 from mlpipe_engine.model.records import MetricRecord, StepRecord
 from mlpipe_engine.model.spec import (
     InputRef,
+    Json,
     LiteralRef,
     OutputRef,
     ParameterRef,
@@ -26,6 +27,7 @@ from mlpipe_engine.model.spec import (
     Word,
 )
 from mlpipe_engine.model.states import State
+
 from mlpipe_tui.glyphs import Glyphs
 from mlpipe_tui.viewmodels import words
 from mlpipe_tui.viewmodels.rich_lines import Line, pairs
@@ -56,7 +58,11 @@ def series(metrics: Iterable[MetricRecord]) -> tuple[Series, ...]:
         numbers = tuple(value for value in values if value is not None)
         last = records[-1].value if not numbers else words.number(numbers[-1])
         steps = tuple(record.step_number for record, value in zip(records, values) if value is not None)
-        made.append(Series(step=step, name=name, kind=kind, values=numbers, steps=steps, last=last if len(last) <= 80 else last[:77] + "..."))
+        made.append(
+            Series(
+                step=step, name=name, kind=kind, values=numbers, steps=steps, last=last if len(last) <= 80 else last[:77] + "..."
+            )
+        )
     return tuple(made)
 
 
@@ -127,7 +133,7 @@ def _input_digests(manifest: Manifest | None) -> dict[str, str]:
     return found
 
 
-def parameter_lines(spec: PipelineSpec, step: StepSpec | None, given: dict[str, object]) -> list[Line]:
+def parameter_lines(spec: PipelineSpec, step: StepSpec | None, given: Mapping[str, Json]) -> list[Line]:
     """Parameters with their values in the run; those a step uses are marked."""
     used = _used(step) if step is not None else set()
     rows = []
@@ -137,10 +143,12 @@ def parameter_lines(spec: PipelineSpec, step: StepSpec | None, given: dict[str, 
         mark = "used here" if parameter.name in used else ""
         default = "" if not changed else f"  (default {words.value(parameter.default)})"
         rows.append(Line.of(
-            f"  {parameter.name:<20} ", (words.value(value), "strong" if changed else ""), (default, "muted"),  # type: ignore[arg-type]
+            f"  {parameter.name:<20} ", (words.value(value), "strong" if changed else ""), (default, "muted"),
             (f"  {parameter.type}{'  ' + mark if mark else ''}", "muted"),
         ))  # fmt: skip
-    return rows or [Line.of(("The pipeline has no parameters. PipelineParameter('rate', 0.1) among a step's arguments makes one.", "muted"))]
+    return rows or [
+        Line.of(("The pipeline has no parameters. PipelineParameter('rate', 0.1) among a step's arguments makes one.", "muted"))
+    ]
 
 
 def _used(step: StepSpec) -> set[str]:
@@ -165,7 +173,9 @@ def code_lines(step: StepSpec, shot: StepShot | None) -> list[Line]:
     resources += [words.count(step.resources.gpus, "GPU")] if step.resources.gpus else []
     facts.append(("resources", ", ".join(resources) + (f" on {step.compute}" if step.compute else "")))
     if step.retries or step.timeout_seconds:
-        facts.append(("limits", f"{words.count(step.retries, 'retry', 'retries')}, time-out {words.took(step.timeout_seconds) or 'none'}"))
+        facts.append(
+            ("limits", f"{words.count(step.retries, 'retry', 'retries')}, time-out {words.took(step.timeout_seconds) or 'none'}")
+        )
     if step.description:
         facts.append(("description", step.description))
     if shot is not None:
@@ -244,7 +254,11 @@ def run_lines(detail: RunDetail, now: datetime) -> list[Line]:
     state = "interrupted: its runner is gone. R goes on with it, x drops it" if detail.line.interrupted else run.state.value
     facts = [("run", f"{run.number}  ({run.id})"), ("state", state), ("pipeline", run.pipeline), ("experiment", run.experiment)]
     facts += [("error", run.error)] if run.error else []
-    facts += [("started", words.when(run.started_at or run.created_at, now)), ("took", words.took(run.seconds)), ("by", run.source)]
+    facts += [
+        ("started", words.when(run.started_at or run.created_at, now)),
+        ("took", words.took(run.seconds)),
+        ("by", run.source),
+    ]
     facts += [("reused", f"{detail.line.reused} of {words.count(detail.line.steps, 'step')}")] if run.kind == "run" else []
     facts += [("size", words.size(detail.size_bytes))] if detail.size_bytes is not None else []
     facts += [(f"tag {name}", value) for name, value in run.tags]
@@ -275,7 +289,15 @@ def changes_lines(detail: RunDetail, glyphs: Glyphs) -> list[Line]:
     diff = detail.diff
     rows = [Line.of(f"Against run {detail.baseline.number}"), Line()]
     for change in diff.parameters:
-        rows.append(Line.of(("  param   ", "muted"), f"{change.name}  ", words.value(change.before), (f" {glyphs.arrow} ", "muted"), (words.value(change.after), "strong")))
+        rows.append(
+            Line.of(
+                ("  param   ", "muted"),
+                f"{change.name}  ",
+                words.value(change.before),
+                (f" {glyphs.arrow} ", "muted"),
+                (words.value(change.after), "strong"),
+            )
+        )
     for file in diff.code:
         rows.append(Line.of(("  code    ", "muted"), f"{file.cause.subject}  ", (file.cause.detail, "muted")))
     for shared in diff.environment:
@@ -290,7 +312,15 @@ def changes_lines(detail: RunDetail, glyphs: Glyphs) -> list[Line]:
     for metric in diff.metrics:
         before = words.number(metric.before) if metric.before is not None else glyphs.null
         after = words.number(metric.after) if metric.after is not None else glyphs.null
-        rows.append(Line.of(("  metric  ", "muted"), f"{metric.step}.{metric.name}  ", before, (f" {glyphs.arrow} ", "muted"), (after, "strong")))
+        rows.append(
+            Line.of(
+                ("  metric  ", "muted"),
+                f"{metric.step}.{metric.name}  ",
+                before,
+                (f" {glyphs.arrow} ", "muted"),
+                (after, "strong"),
+            )
+        )
     if len(rows) == 2:
         rows.append(Line.of(("  Nothing that decides a result differs, and no result does.", "primary")))
     return rows

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mlpipe_engine.model.spec import Json, ParameterSpec, PipelineSpec, SubmitOptions
+
 from mlpipe_tui.viewmodels import words
 
 
@@ -16,7 +17,9 @@ def experiment_of(pipeline: str) -> str:
     return re.sub(r"[^A-Za-z0-9_\-]", "_", pipeline).lstrip("_-") or "pipeline"
 
 
-def options_for(spec: PipelineSpec, values: tuple[tuple[str, Json], ...] = (), base: SubmitOptions | None = None) -> SubmitOptions:
+def options_for(
+    spec: PipelineSpec, values: tuple[tuple[str, Json], ...] = (), base: SubmitOptions | None = None
+) -> SubmitOptions:
     plain = base or SubmitOptions(experiment=experiment_of(spec.name))
     return replace(plain, parameters=values, source="tui")
 
@@ -46,7 +49,7 @@ def _typed(value: Json) -> str:
 
 
 def _about(parameter: ParameterSpec) -> str:
-    text = parameter.type
+    text: str = parameter.type
     if parameter.choices:
         text += ": " + " | ".join(map(words.value, parameter.choices))
     if parameter.minimum is not None or parameter.maximum is not None:
@@ -69,7 +72,12 @@ def run_words(spec: PipelineSpec, options: SubmitOptions) -> tuple[str, ...]:
     for name, value in options.parameters:
         found += ["--param", f"{name}={words.value(value)}"]
     found += ["--force"] if options.force else []
-    for option, names in (("--force-step", options.force_steps), ("--from", options.from_steps), ("--only", options.only_steps), ("--step", options.until_steps)):
+    for option, names in (
+        ("--force-step", options.force_steps),
+        ("--from", options.from_steps),
+        ("--only", options.only_steps),
+        ("--step", options.until_steps),
+    ):
         for name in names:
             found += [option, name]
     if options.experiment != experiment_of(spec.name):

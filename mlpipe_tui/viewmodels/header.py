@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mlpipe_engine.model.states import FINAL, State
+
 from mlpipe_tui.glyphs import Glyphs
 from mlpipe_tui.viewmodels import words
 from mlpipe_tui.viewmodels.rich_lines import Span

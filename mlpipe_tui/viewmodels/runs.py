@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from mlpipe_engine.model.records import RunRecord
+from mlpipe_engine.model.spec import Json
+
 from mlpipe_tui.glyphs import Glyphs
 from mlpipe_tui.viewmodels import words
 from mlpipe_tui.viewmodels.rich_lines import Tone
@@ -33,7 +36,13 @@ def row(line: RunLine, baseline: RunRecord | None, glyphs: Glyphs, now: datetime
     run = line.run
     is_base = baseline is not None and run.id == baseline.id
     word = "interrupted" if line.interrupted else run.state.value
-    seconds = run.seconds if run.seconds is not None else None if line.interrupted else words.since(run.started_at or run.created_at, now)
+    seconds = (
+        run.seconds
+        if run.seconds is not None
+        else None
+        if line.interrupted
+        else words.since(run.started_at or run.created_at, now)
+    )
     return RunRow(
         number=str(run.number), mark=glyphs.marked if marked else glyphs.baseline if is_base else " ",
         sign=glyphs.interrupted if line.interrupted else glyphs.state(run.state), word=word,
@@ -58,8 +67,8 @@ def _changed(run: RunRecord, baseline: RunRecord | None, glyphs: Glyphs, *, is_b
     return ", ".join(parts) or glyphs.equal
 
 
-def _shown(values: dict[str, object], name: str, glyphs: Glyphs) -> str:
-    return words.value(values[name]) if name in values else glyphs.null  # type: ignore[arg-type]
+def _shown(values: Mapping[str, Json], name: str, glyphs: Glyphs) -> str:
+    return words.value(values[name]) if name in values else glyphs.null
 
 
 def title(page: RunsPage, marked: int) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mlpipe_engine.errors import MlpipeError, PipelineLoadError
 from mlpipe_engine.model.compare import RunDiff
-from mlpipe_engine.model.filters import Filter
+from mlpipe_engine.model.filters import EVERYTHING, Filter
 from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord
 from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import FINAL
@@ -168,7 +168,7 @@ class RunsPage:
     """How many fit."""
     all: int
     """How many there are."""
-    wanted: Filter = Filter()
+    wanted: Filter = EVERYTHING
     metric: str = ""
     without: tuple[tuple[str, int], ...] = ()
     """Where nothing fits: (term, how many would fit without it)."""

@@ -6,11 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
-from mlpipe_engine.model.filters import Filter, matches
+from mlpipe_engine.model.filters import EVERYTHING, Filter, matches
 from mlpipe_engine.model.plan import Cause, Execute, Reuse, Skip, StepPlan, Undecided
 from mlpipe_engine.model.records import StepRecord
 from mlpipe_engine.model.spec import PipelineSpec
 from mlpipe_engine.model.states import FINAL, State
+
 from mlpipe_tui.glyphs import Glyphs
 from mlpipe_tui.viewmodels import words
 from mlpipe_tui.viewmodels.rich_lines import Tone
@@ -50,7 +51,7 @@ class Table:
     """Of the steps that are shown, in the order of the lines."""
 
 
-def of_run(shot: RunShot, glyphs: Glyphs, now: datetime, wanted: Filter = Filter()) -> Table:
+def of_run(shot: RunShot, glyphs: Glyphs, now: datetime, wanted: Filter = EVERYTHING) -> Table:
     """Rows of a run. Steps that were left out of it (--only, --from) are not shown."""
     records = {step.name: step for step in shot.steps}
     parents = dict(shot.graph)
@@ -71,7 +72,8 @@ def _run_title(shot: RunShot, now: datetime) -> str:
         State.RUNNING, State.PREPARING, State.SUCCEEDED, State.REUSED, State.QUEUED, State.FAILED, State.SKIPPED, State.CANCELED,
     ) if counts[state]]  # fmt: skip
     state = "interrupted" if shot.interrupted else shot.run.state.value
-    return " · ".join((shot.run.pipeline, f"run {shot.run.number} {state}", *parts))
+    state = "" if state == "running" else f" {state}"
+    return " · ".join((shot.run.pipeline, f"run {shot.run.number}{state}", *parts))
 
 
 def _run_line(
@@ -147,7 +149,7 @@ def brief(cause: Cause, glyphs: Glyphs) -> str:
     return f"{text} {cause.detail}".rstrip()
 
 
-def of_plan(shot: PlanShot, glyphs: Glyphs, wanted: Filter = Filter()) -> Table:
+def of_plan(shot: PlanShot, glyphs: Glyphs, wanted: Filter = EVERYTHING) -> Table:
     """What would happen to each step."""
     if shot.plan is None:
         return of_definition(shot.spec, shot.graph, glyphs, wanted, note="no plan")
@@ -172,26 +174,62 @@ def plan_title(shot: PlanShot) -> str:
 
 def _plan_line(plan: StepPlan | None, name: str, glyphs: Glyphs) -> StepLine:
     if plan is None:
-        return StepLine(name=name, sign=glyphs.state(State.SKIPPED), word="left out", tone="muted", why="not part of this run", state="skipped")
+        return StepLine(
+            name=name,
+            sign=glyphs.state(State.SKIPPED),
+            word="left out",
+            tone="muted",
+            why="not part of this run",
+            state="skipped",
+        )
     about = f"~{words.took(plan.expected_seconds)}" if plan.expected_seconds is not None else ""
     match plan.decision:
         case Reuse(result, note):
             accepted = bool(note) and note[0].kind == "accepted"
             text = f"= run {result.run_number}"
-            more = f", {note[0]}" if accepted else f"; {words.count(len(note), 'change')}, never read" if note else ", all six facts equal"
-            return StepLine(name=name, sign=glyphs.state(State.REUSED), word="reuse", tone="primary", why=text + more, short_why=text, state="reused")
+            more = (
+                f", {note[0]}"
+                if accepted
+                else f"; {words.count(len(note), 'change')}, never read"
+                if note
+                else ", all six facts equal"
+            )
+            return StepLine(
+                name=name,
+                sign=glyphs.state(State.REUSED),
+                word="reuse",
+                tone="primary",
+                why=text + more,
+                short_why=text,
+                state="reused",
+            )
         case Execute(because):
             why, short = of_causes(because, glyphs)
-            return StepLine(name=name, sign=glyphs.state(State.QUEUED), word="would run", tone="warning", why=why, short_why=short, time=about, state="queued")
+            return StepLine(
+                name=name,
+                sign=glyphs.state(State.QUEUED),
+                word="would run",
+                tone="warning",
+                why=why,
+                short_why=short,
+                time=about,
+                state="queued",
+            )
         case Undecided(waiting):
             built = waiting[0].startswith("environment ")
             text = f"when {waiting[0]} is built" if built else f"depends on {', '.join(waiting)}"
-            return StepLine(name=name, sign="?", word="may run", tone="accent", why=text, short_why=text, time=about, state="queued")
+            return StepLine(
+                name=name, sign="?", word="may run", tone="accent", why=text, short_why=text, time=about, state="queued"
+            )
         case Skip(because):
             why, short = of_causes(because, glyphs)
-            return StepLine(name=name, sign=glyphs.state(State.SKIPPED), word="skip", tone="muted", why=why, short_why=short, state="skipped")
+            return StepLine(
+                name=name, sign=glyphs.state(State.SKIPPED), word="skip", tone="muted", why=why, short_why=short, state="skipped"
+            )
 
 
-def of_definition(spec: PipelineSpec, graph: Graph, glyphs: Glyphs, wanted: Filter = Filter(), note: str = "never run") -> Table:
+def of_definition(
+    spec: PipelineSpec, graph: Graph, glyphs: Glyphs, wanted: Filter = EVERYTHING, note: str = "never run"
+) -> Table:
     lines = [StepLine(name=name, sign=glyphs.state(State.QUEUED), word=note, tone="muted", state="queued") for name, _ in graph]
     return _table(f"{spec.name} · {words.count(len(lines), 'step')} · {note}", lines, graph, wanted)

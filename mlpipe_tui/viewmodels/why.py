@@ -12,6 +12,7 @@ from mlpipe_engine.model.manifest import Manifest, Section, is_distribution
 from mlpipe_engine.model.plan import Cause, Execute, Result, Reuse, Skip, StepPlan, Undecided
 from mlpipe_engine.model.spec import ParameterSpec, PipelineSpec, StepSpec
 from mlpipe_engine.model.states import State
+
 from mlpipe_tui.glyphs import Glyphs
 from mlpipe_tui.viewmodels import words
 from mlpipe_tui.viewmodels.rich_lines import Line, Tone
@@ -21,6 +22,7 @@ FACTS = ("code", "params", "inputs", "env", "outputs", "policy")
 _FACT_OF = {
     "file": "code", "structure": "code", "parameter": "params", "argument": "params", "input": "inputs", "undeclared": "inputs",
     "environment": "env", "distribution": "env", "variable": "env", "output": "outputs", "lost": "outputs", "collected": "outputs",
+    "failed": "outputs",
 }  # fmt: skip
 _ACCEPTABLE = ("file", "structure", "environment", "distribution")
 
@@ -59,6 +61,8 @@ def facts(causes: Sequence[Cause], step: StepSpec, manifest: Manifest | None, *,
     """All six, always in the same order. A new step has nothing to be equal to."""
     by_fact: dict[str, list[Cause]] = {name: [] for name in FACTS}
     for cause in causes:
+        if cause.kind == "new":
+            continue  # nothing to be compared with is no difference
         by_fact[_FACT_OF.get(cause.kind, "policy")].append(cause)
     about = _about(step, manifest)
     return tuple(
@@ -126,9 +130,14 @@ def _headline(shot: StepShot, compared: Result | None, found: tuple[Fact, ...], 
     verb = {State.RUNNING: "Runs", State.PREPARING: "Is about to run"}.get(record.state, "Ran")
     if compared is None:
         new = any(cause.kind == "new" for cause in record.causes)
-        return (f"{verb} because there is no earlier result: it never ran here." if new else f"{verb} because: {record.causes[0]}."), "warning"
+        return (
+            f"{verb} because there is no earlier result: it never ran here." if new else f"{verb} because: {record.causes[0]}."
+        ), "warning"
     when = words.when(compared.finished_at, now)
-    return f"{verb} because {differ} of 6 facts differ from the nearest earlier result (run {compared.run_number}, {when}).", "warning"
+    return (
+        f"{verb} because {differ} of 6 facts differ from the nearest earlier result (run {compared.run_number}, {when}).",
+        "warning",
+    )
 
 
 def of_plan(plan: StepPlan, spec: PipelineSpec, now: datetime) -> Why:
@@ -159,7 +168,12 @@ def of_plan(plan: StepPlan, spec: PipelineSpec, now: datetime) -> Why:
             head = f"Depends on what {', '.join(waiting)} makes: if its bytes come out as they were, this step is reused."
             return Why(headline=head, tone="accent", facts=facts((), step, plan.manifest, compared=False), where=step.where)
         case Skip(because):
-            return Why(headline=f"Would be skipped: {because[0]}.", tone="muted", facts=facts((), step, plan.manifest, compared=False), where=step.where)
+            return Why(
+                headline=f"Would be skipped: {because[0]}.",
+                tone="muted",
+                facts=facts((), step, plan.manifest, compared=False),
+                where=step.where,
+            )
 
 
 def _acceptable(causes: Sequence[Cause]) -> bool:
@@ -186,14 +200,21 @@ def _undo(
     parts = [f"set {cause.subject} back to {cause.before}" for cause in parameters if cause.before]
     parts += [f"restore {name}" for name in files[:3]] + ([f"and {len(files) - 3} more files"] if len(files) > 3 else [])
     parts += [f"undo what made {root} run" for root in roots]
-    parts += [f"undo: {cause}" for cause in rest if cause.kind not in ("forced", "disabled", "new", "lost", "collected", "failed")]
+    parts += [
+        f"undo: {cause}" for cause in rest if cause.kind not in ("forced", "disabled", "new", "lost", "collected", "failed")
+    ]
     if not parts:
         return (), ()
     saving = f", saving ~{words.took(cost)}" if cost is not None else ""
     text = f"Undo: {'; '.join(parts)}. Then it is reused{saving}."
     command: tuple[str, ...] = ()
     if parameters and len(parameters) == len(causes):
-        given = [word for cause in parameters if cause.before for word in ("--param", f"{cause.subject}={_typed(cause.before, known[cause.subject])}")]
+        given = [
+            word
+            for cause in parameters
+            if cause.before
+            for word in ("--param", f"{cause.subject}={_typed(cause.before, known[cause.subject])}")
+        ]
         command = ("run", spec.name, *given)
     return (text,), command
 
@@ -220,7 +241,9 @@ def lines(why: Why, glyphs: Glyphs, width: int) -> list[Line]:
     if why.undo_command:
         found.append(Line.of("    ", (shlex.join(("mlpipe-tui", *why.undo_command)), "accent")))
     if why.acceptable:
-        found.append(Line.of(("Does the change not matter? a keeps the earlier result, and says for ever who said so and why.", "muted")))
+        found.append(
+            Line.of(("Does the change not matter? a keeps the earlier result, and says for ever who said so and why.", "muted"))
+        )
     if why.where:
         found += [Line(), Line.of(("defined in ", "muted"), _short_path(why.where), ("   E opens it", "muted"))]
     return found
@@ -241,7 +264,12 @@ def _fact_lines(fact: Fact, glyphs: Glyphs) -> list[Line]:
 def _cause_spans(cause: Cause, glyphs: Glyphs) -> list[tuple[str, Tone]]:
     spans: list[tuple[str, Tone]] = [(cause.subject, "")]
     if cause.before or cause.after:
-        spans += [("  ", ""), (cause.before or glyphs.null, "muted"), (f" {glyphs.arrow} ", "muted"), (cause.after or glyphs.null, "strong")]
+        spans += [
+            ("  ", ""),
+            (cause.before or glyphs.null, "muted"),
+            (f" {glyphs.arrow} ", "muted"),
+            (cause.after or glyphs.null, "strong"),
+        ]
     if cause.kind == "input" and cause.root:
         spans.append((f"  because {cause.root} ran: {cause.detail}", "muted"))
     elif cause.detail:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
@@ -15,6 +14,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from mlpipe_tui.clean import clipped
+from mlpipe_tui.widgets.tones import separated
 
 
 class FrameBar(Widget):
@@ -42,20 +42,28 @@ class FrameBar(Widget):
         left, line, right = ("+", "-", "+") if ascii_only else ("╭", "─", "╮")
         width = self.size.width
         tabs = sum(len(name) + 2 for name in self.tabs)
-        title = clipped(self.title, max(4, width - tabs - 7))
+        name = separated(self.title)
+        title = clipped(name, max(min(cell_len(name), 24, width - 20), width - tabs - 7, 4), "~" if ascii_only else "…")
         parts: list[tuple[str, str]] = [(f"{left}{line} ", ""), (title, "$text bold"), (" ", "")]
         at = 4 + cell_len(title)
         self._places = []
-        for number, name in enumerate(self.tabs):
-            chosen = number == self.active
+        for number in self._fitting(width - at - 3):
+            name, chosen = self.tabs[number], number == self.active
             text = f"[{name}]" if chosen else f" {name} "
-            if at + len(text) + 2 > width and not chosen:
-                continue
             self._places.append((at, at + len(text), number))
             parts.append((text, "$text-primary bold" if chosen else "$text-muted"))
             at += len(text)
         parts.append((f"{' ' if self.tabs else ''}{line * max(0, width - at - 1 - (1 if self.tabs else 0))}{right}", ""))
         return Content.assemble(*parts)
+
+    def _fitting(self, room: int) -> list[int]:
+        """The open tab and as many of its neighbours as there is room for."""
+        shown = [self.active] if self.tabs else []
+        for number in [*range(self.active + 1, len(self.tabs)), *range(self.active - 1, -1, -1)]:
+            if sum(len(self.tabs[other]) + 2 for other in (*shown, number)) > room:
+                continue
+            shown.append(number)
+        return sorted(shown)
 
     def on_click(self, event: events.Click) -> None:
         for start, end, number in self._places:
@@ -72,11 +80,6 @@ class Pane(Vertical):
     Pane:focus-within > .pane-body { border: round $border; border-top: none; }
     Pane.-ascii > .pane-body { border: ascii $border-blurred; border-top: none; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left_square_bracket", "tab(-1)", "Tab before", show=False, id="pane.tab_before"),
-        Binding("right_square_bracket", "tab(1)", "Next tab", show=False, id="pane.tab_after"),
-    ]
-    HELP = ""
 
     class TabChosen(Message):
         def __init__(self, pane: Pane, name: str) -> None:
@@ -111,13 +114,10 @@ class Pane(Vertical):
             self.bar.active = self.bar.tabs.index(name)
             self.post_message(self.TabChosen(self, name))
 
-    def action_tab(self, step: int) -> None:
+    def turn(self, step: int) -> None:
         if self.bar.tabs:
             self.open_tab(self.bar.tabs[(self.bar.active + step) % len(self.bar.tabs)])
 
     def on_frame_bar_clicked(self, event: FrameBar.Clicked) -> None:
         event.stop()
         self.open_tab(self.bar.tabs[event.tab])
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return bool(self.bar.tabs) if action == "tab" else True

@@ -259,7 +259,7 @@ class Rails(ScrollView, can_focus=True):
 
     def _columns(self) -> list[tuple[int, Column, int]]:
         """Sign and graph are always there; -1 is the name, -2 the state."""
-        longest = max((len(state.value) for state in State), default=0) + 2
+        longest = max(len(word) for word in ("interrupted", *State)) + 2
         head = [Column(title="Step", width=max(min(self._names_width, 28), 4))]
         if self.words:
             head.append(Column(title="State", width=longest, drop=1))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard, cast
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -200,8 +200,7 @@ class RowList(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         if y == 0:
-            cells = [(column.title, "head") for column in self.columns]
-            return self._strip(cells, width, None)
+            return self._strip([column.title for column in self.columns], width, self._style("head"))
         number = y - 1 + self.scroll_offset.y
         if not self.rows and self.empty:
             text = self.empty[y - 1] if 0 <= y - 1 < len(self.empty) else ""
@@ -232,8 +231,8 @@ class RowList(ScrollView, can_focus=True):
             tone = spans[0][1] if spans else ""
             return [Segment(pad + shown if right else shown + pad, over or self._style(tone))]
         segments = [Segment(part, over or self._style(tone)) for part, tone in spans]
-        pad = Segment(" " * (room - cell_len(text)), over or self._style(""))
-        return [pad, *segments] if right else [*segments, pad]
+        blank = Segment(" " * (room - cell_len(text)), over or self._style(""))
+        return [blank, *segments] if right else [*segments, blank]
 
     # Moving
 
@@ -302,9 +301,13 @@ class RowList(ScrollView, can_focus=True):
 def _spans(cell: Cell) -> tuple[Span, ...]:
     if isinstance(cell, str):
         return ((cell, ""),)
-    if cell and isinstance(cell[0], str):
-        return (cell,)  # type: ignore[return-value]
-    return cell  # type: ignore[return-value]
+    if _is_span(cell):
+        return (cell,)
+    return cast("tuple[Span, ...]", cell)
+
+
+def _is_span(cell: Span | tuple[Span, ...]) -> TypeGuard[Span]:
+    return bool(cell) and isinstance(cell[0], str)
 
 
 def _cell_width(cell: Cell) -> int:

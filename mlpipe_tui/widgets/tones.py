@@ -15,9 +15,23 @@ STYLES = {
 }  # fmt: skip
 
 
+_ascii = False
+
+
+def use_ascii(on: bool) -> None:
+    """Whether the screen takes ASCII only: then our own separators are dashes. What is data is shown as it is."""
+    global _ascii
+    _ascii = on
+
+
+def separated(text: str) -> str:
+    """Our own texts, with separators this screen can show."""
+    return text.replace(" · ", " - ").replace("·", "-").replace("…", "~") if _ascii else text
+
+
 def content(spans: Iterable[Span]) -> Content:
     """One line. Control characters become visible signs."""
-    return Content.assemble(*((clean(text).replace("\t", "    "), STYLES[tone]) for text, tone in spans if text))
+    return Content.assemble(*((separated(clean(text).replace("\t", "    ")), STYLES[tone]) for text, tone in spans if text))
 
 
 def contents(lines: Iterable[Line]) -> Content:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mlpipe_engine.errors import UsageError
 from mlpipe_engine.model.filters import Filter, Term, matches, parse_filter
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from worlds import World
-
 from mlpipe_engine.engine import Engine
 from mlpipe_engine.model.filters import parse_filter
+from worlds import World
 
 
 @pytest.fixture

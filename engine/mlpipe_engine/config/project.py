@@ -163,7 +163,10 @@ def load_config(root: str) -> ProjectConfig:
 
 def _tui(table: Mapping[str, Any], keys: Mapping[str, Any]) -> TuiConfig:
     return TuiConfig(
-        theme=table.get("theme", ""), glyphs=table.get("glyphs", "auto"), mouse=table.get("mouse", True), keys=tuple(sorted(keys.items()))
+        theme=table.get("theme", ""),
+        glyphs=table.get("glyphs", "auto"),
+        mouse=table.get("mouse", True),
+        keys=tuple(sorted(keys.items())),
     )
 
 

@@ -248,7 +248,9 @@ class Running(Keeping):
         run = queries.get(run_id)
         if run.state not in FINAL:
             if not self._has_no_runner(run):
-                raise UsageError(f"run {run.number} is running; there is nothing to resume", hint="Cancel it first, or wait for it.")
+                raise UsageError(
+                    f"run {run.number} is running; there is nothing to resume", hint="Cancel it first, or wait for it."
+                )
             self.reap()
             if run.kind == "sweep" or not any(step.state in (State.FAILED, State.CANCELED) for step in queries.steps(run)):
                 self._start(run.id)

@@ -74,6 +74,9 @@ class Filter:
         return Filter(tuple(other for other in self.terms if other is not term))
 
 
+EVERYTHING = Filter()
+
+
 def parse_filter(text: str) -> Filter:
     """Raises UsageError that names the term, what was expected and the nearest field. Quotes keep words together."""
     return Filter(tuple(_term(word) for word in _words(text)))
@@ -119,7 +122,7 @@ def _term(word: str) -> Term:
 def _operator(sign: str) -> Operator:
     for known in ("!=", ">=", "<=", ">", "<"):
         if sign == known:
-            return known  # type: ignore[return-value]
+            return known
     return "="
 
 
@@ -129,10 +132,13 @@ def _checked(term: Term, word: str, sign: str) -> Term:
     if term.field == "state" and term.value.lower() not in STATES:
         close = nearest(term.value.lower(), STATES)
         raise UsageError(
-            f"{term.value!r} is no state" + (f"; did you mean {close!r}?" if close else ""), expected="one of " + ", ".join(STATES)
+            f"{term.value!r} is no state" + (f"; did you mean {close!r}?" if close else ""),
+            expected="one of " + ", ".join(STATES),
         )
     if term.field in ("since", "until") and not term.is_age and not _is_date(term.value):
-        raise UsageError(f"{word!r}: {term.value!r} is no time", expected="an age such as 30m, 12h, 2d, 1w, or a date such as 2026-11-24")
+        raise UsageError(
+            f"{word!r}: {term.value!r} is no time", expected="an age such as 30m, 12h, 2d, 1w, or a date such as 2026-11-24"
+        )
     if term.field == "metric" and term.number is None:
         raise UsageError(f"{word!r}: {term.value!r} is no number", expected=_shape("metric"))
     if term.field == "state":

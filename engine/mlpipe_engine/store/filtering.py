@@ -78,5 +78,8 @@ def _pair(column: str, term: Term) -> Clause:
         found, bound = f"json_type(p.value, '$[1]') {term.operator} ?", term.value.lower()
     elif term.number is not None and column == "parameters":
         sql = f"typeof({value}) IN ('integer', 'real') AND {value} {term.operator} ?"
-        return f"EXISTS (SELECT 1 FROM json_each({column}) p WHERE json_extract(p.value, '$[0]') = ? AND {sql})", (term.name, term.number)
+        return f"EXISTS (SELECT 1 FROM json_each({column}) p WHERE json_extract(p.value, '$[0]') = ? AND {sql})", (
+            term.name,
+            term.number,
+        )
     return f"EXISTS (SELECT 1 FROM json_each({column}) p WHERE json_extract(p.value, '$[0]') = ? AND {found})", (term.name, bound)

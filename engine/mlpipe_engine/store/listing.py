@@ -34,9 +34,7 @@ class Listing:
         """Run id -> the last `limit` values it logged under that name (`name` or `step.name`), oldest first."""
         rows_of, wanted = self._rows_of(runs)
         found: dict[int, list[float]] = {}
-        sql = (
-            "SELECT value FROM metrics WHERE run = ? AND kind = 'scalar' AND (name = ? OR step || '.' || name = ?) ORDER BY id DESC LIMIT ?"
-        )
+        sql = "SELECT value FROM metrics WHERE run = ? AND kind = 'scalar' AND (name = ? OR step || '.' || name = ?) ORDER BY id DESC LIMIT ?"
         for number in wanted:
             values = [_finite(row[0]) for row in self._db.query(sql, (number, metric, metric, limit))]
             found[number] = [value for value in reversed(values) if value is not None]
