@@ -103,7 +103,7 @@ def _parquet(site: Site, rows: int) -> str:
         duckdb.connect().execute(
             f"COPY (SELECT i AS id, (i * 7919) % 1000003 AS k, (i % 977) / 977.0 AS f, 'name ' || (i % 5000) AS s, i % 7 = 0 AS b,"
             f" DATE '2020-01-01' + (i % 2000)::INT AS d, (i % 100)::TINYINT AS t, i * 1.5 AS m, md5(i::VARCHAR) AS h, NULL::INT AS n"
-            f" FROM range({rows}) x(i)) TO '{path}.new'"
+            f" FROM range({rows}) x(i)) TO '{path}.new' (FORMAT parquet)"
         )
         os.replace(f"{path}.new", path)
     return path
