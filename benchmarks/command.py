@@ -13,6 +13,7 @@ from benchmarks.errors import BenchError
 from benchmarks.measure import Bench
 from benchmarks.profiles import profile
 from benchmarks.python_steps import python_steps
+from benchmarks.screens import screens
 from benchmarks.session import Session
 from benchmarks.site import REPOSITORY, Site, versions
 from benchmarks.soak import soak
@@ -21,13 +22,14 @@ from benchmarks.targets import Verdict, judge
 Workload = Callable[[Bench, Site, list[Contender], Step], None]
 WORKLOADS: dict[str, Workload] = {
     "w1": workloads.up_to_date, "w2": workloads.cold, "w2p": python_steps, "w3": workloads.one_changed, "w4": workloads.start_up,
-    "w9": storage.store,
+    "w9": storage.store, "w10": screens,
 }  # fmt: skip
 """Each has a name on the command line."""
 
 _HELP = {
     "w1": "nothing to do", "w2": "first run", "w2p": "first run of Python steps", "w3": "one source changed, one touched",
-    "w4": "start-up", "w9": "writes to the store, questions to it", "soak": "2,000 small runs: does anything grow? (only when named)",
+    "w4": "start-up", "w9": "writes to the store, questions to it",
+    "w10": "the terminal app: first frame, idle, keys, long tables and logs", "soak": "2,000 small runs: does anything grow? (only when named)",
 }  # fmt: skip
 
 

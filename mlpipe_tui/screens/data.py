@@ -110,6 +110,7 @@ class DataView(View):
         self._opened_row: list[Line] = []
         self._diff_of: tuple[str, int] = ("", 0)
         self._diff: list[Line] = []
+        self._had_table = False
 
     def compose(self) -> ComposeResult:
         self.list = RowList((Column(title="Data", share=1, most=60), Column(title="", most=14, right=True)))
@@ -317,6 +318,9 @@ class DataView(View):
 
     @on(PagedTable.Moved)
     def _moved(self) -> None:
+        if (self.table.table is not None) != self._had_table:
+            self._had_table = not self._had_table
+            self.tui.refresh_bindings()  # there is something to filter and to export now, or no more
         self._title()
         if self.query_one("#about", Pane).tab in ("Profile", "Schema"):
             self.redraw_about()

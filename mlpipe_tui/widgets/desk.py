@@ -9,7 +9,9 @@ from collections.abc import Callable, Hashable
 class Desk:
     """Jobs have keys: asking again for a key that still waits moves it to the front. Results go where the job sends them."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, fault: Callable[[Exception], None] | None = None) -> None:
+        """`fault` is told, in the thread, of a job that ended with an exception: a fault of ours, after which the next job is done."""
+        self._fault = fault
         self._waiting: dict[Hashable, Callable[[], None]] = {}
         self._changed = threading.Condition()
         self._over = False
@@ -47,4 +49,8 @@ class Desk:
                 if not self._waiting:
                     return
                 job = self._waiting.pop(next(reversed(self._waiting)))
-            job()
+            try:
+                job()
+            except Exception as error:
+                if self._fault is not None:
+                    self._fault(error)

@@ -108,7 +108,7 @@ class PagedTable(ScrollView, can_focus=True):
         self.empty = ""
         self.row = self.column = 0
         self.bars = True
-        self._desk = Desk("table")
+        self._desk = Desk("table", self._fault)
         self._generation = 0
         self._pages: LRUCache[int, list[tuple[Any, ...]]] = LRUCache(_KEPT_PAGES)
         self._wanted: set[int] = set()
@@ -178,6 +178,10 @@ class PagedTable(ScrollView, can_focus=True):
         if generation == self._generation:
             self.problem, self.busy, self._stop = problem, "", None
             self._changed()
+
+    def _fault(self, error: Exception) -> None:
+        """A bug, or a file that makes DuckDB say something unheard of: told in the table, which can be opened anew."""
+        self._tell(self._failed, self._generation, f"internal error: {type(error).__name__}: {error}")
 
     def _tell(self, call: Callable[..., None], *values: Any) -> None:
         """Into the app's thread; nobody is there any more when the app ended."""

@@ -127,6 +127,11 @@ COMMANDS = (
         Option("list", "show everything that was accepted"),
         Option("revoke", "take an acceptance back: the step runs again", "ID"), JSON,
     ), ('mlpipe-tui accept train --because "comment only"', "mlpipe-tui accept --list")),
+    Command("web", "web", "show the app in a browser of this machine", (), (
+        Option("port", "listen on this port of 127.0.0.1 (default: any free one)", "PORT"),
+        Option("read-only", "offer nothing that changes something"),
+        Option("theme", "colours of the app", "NAME"),
+    ), ("mlpipe-tui web", "mlpipe-tui web --port 8017 --read-only")),
     Command("doctor", "show", "check this machine and this project", (), (JSON,)),
     Command("doctor", "show", "check this machine and this project", (), (
         Option("rebuild", "make a damaged state.db anew from what is on disk; the damaged file is kept"), JSON,
