@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import mlpipe_engine
 from mlpipe_engine.engine import Engine
-from mlpipe_engine.errors import MlpipeError, ProjectNotFoundError
+from mlpipe_engine.errors import ConfigError, ProjectNotFoundError, nearest
 from mlpipe_engine.model.records import RunRecord
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
@@ -662,6 +662,19 @@ def _line_of(where: str) -> int:
     return int(rest) if rest.isdigit() else 0
 
 
+def _check_theme(name: str, field: str, where: str) -> None:
+    """Raises ConfigError with the nearest name. Textual's own themes are taken too; their contrast is not ours."""
+    from textual.theme import BUILTIN_THEMES
+
+    known = [theme.name for theme in themes()]
+    if name not in known and name not in BUILTIN_THEMES:
+        close = nearest(name, [*known, *BUILTIN_THEMES])
+        raise ConfigError(
+            f"there is no theme {name!r}" + (f"; did you mean {close!r}?" if close else ""), where=where, field=field,
+            expected="one of " + ", ".join(known),
+        )  # fmt: skip
+
+
 def start(settings: Settings) -> int:
     """Run the app on this terminal. Returns the exit code; what is left to say is printed when the screen is back."""
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
@@ -671,13 +684,15 @@ def start(settings: Settings) -> int:
         try:
             engine: Engine | None = Engine.open(settings.directory)
         except ProjectNotFoundError:
+            if not os.path.isdir(settings.directory or "."):
+                raise  # there is no folder that could become a project
             engine = None
+        if settings.theme:
+            _check_theme(settings.theme, "--theme", "")
         if engine is not None:
-            try:
-                keymap.check(engine.config)
-            except MlpipeError:
-                engine.close()
-                raise
+            keymap.check(engine.config)
+            if engine.config.tui.theme:
+                _check_theme(engine.config.tui.theme, "tui.theme", engine.config.line("tui", "theme"))
         app = PipelineApp(settings, engine)
         if engine is not None:
             engine.close()

@@ -484,6 +484,8 @@ class PipelineView(View):
         if self.filter.has_class("-open"):
             self.filter.clear()
             self.focus_list()
+        elif self.detail_pane.has_focus_within:
+            self.focus_list()
         elif self.planning:
             self.planning, self.table = False, None
             self.redraw()
