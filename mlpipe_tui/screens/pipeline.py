@@ -14,6 +14,7 @@ from mlpipe_engine.model.states import FINAL, GOOD, State
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
@@ -30,6 +31,7 @@ from mlpipe_tui.widgets.copying import Copy
 from mlpipe_tui.widgets.document import Document
 from mlpipe_tui.widgets.frame import Pane
 from mlpipe_tui.widgets.log_view import LogPane
+from mlpipe_tui.widgets.plots import Plot
 from mlpipe_tui.widgets.rails import Rails
 
 TABS = ("Why", "Log", "Metrics", "In/Out", "Params", "Files", "Code")
@@ -121,6 +123,7 @@ class PipelineView(View):
     PipelineView.-wide #steps { width: 3fr; height: 1fr; }
     PipelineView.-wide #detail { width: 2fr; height: 1fr; }
     PipelineView LogPane { padding: 0; }
+    PipelineView .numbers { height: auto; max-height: 50%; }
     """
 
     def __init__(self, **more: Any) -> None:
@@ -147,8 +150,11 @@ class PipelineView(View):
         self.document = Document()
         self.log_pane = LogPane()
         self.steps_pane = Pane(self.rails, title="steps", id="steps")
-        self.detail_pane = Pane(self.document, self.log_pane, title="", tabs=TABS, id="detail")
-        self.log_pane.display = False
+        self.plot = Plot(self.tui.glyphs)
+        self.numbers = Document(classes="numbers")
+        self.metrics = Vertical(self.numbers, self.plot)
+        self.detail_pane = Pane(self.document, self.log_pane, self.metrics, title="", tabs=TABS, id="detail")
+        self.log_pane.display = self.metrics.display = False
         yield self.steps_pane
         yield self.detail_pane
 
@@ -317,7 +323,8 @@ class PipelineView(View):
         tab = self.detail_pane.tab
         self._title_detail()
         self.log_pane.display = tab == "Log"
-        self.document.display = tab != "Log"
+        self.metrics.display = tab == "Metrics"
+        self.document.display = tab not in ("Log", "Metrics")
         name = self.selected
         spec = self._step_spec(name)
         if name is None or spec is None:
@@ -327,6 +334,8 @@ class PipelineView(View):
         shot = self.step_shot if self.step_shot is not None and self.step_shot.step.name == name else None
         if tab == "Log":
             self._show_log(shot)
+        elif tab == "Metrics":
+            self._show_metrics(name, spec, shot)
         else:
             lines, copied = self._lines(tab, name, spec, shot)
             self.document.show(lines, copied=copied)
@@ -408,6 +417,14 @@ class PipelineView(View):
             return why.of_step(shot, self.tui.shot.spec, now)
         return None
 
+    def _show_metrics(self, name: str, step: StepSpec, shot: StepShot | None) -> None:
+        """Numbers in rows; those with a course also as lines, where there is room below."""
+        lines, copied = self._lines("Metrics", name, step, shot)
+        self.numbers.show(lines, copied=copied)
+        drawn = [item for item in details.series(shot.metrics if shot is not None else ()) if len(item.values) > 1][:4]
+        self.plot.display = bool(drawn)
+        self.plot.show([details.curve(item) for item in drawn])
+
     def _show_log(self, shot: StepShot | None) -> None:
         if shot is None:
             self.log_pane.show(None, empty=details.no_log(None, (), ran=False))
@@ -448,7 +465,7 @@ class PipelineView(View):
         self.redraw_detail()
         pane = self.detail_pane
         if pane.has_focus_within:
-            (self.log_pane.log_view if pane.tab == "Log" else self.document).focus()
+            {"Log": self.log_pane.log_view, "Metrics": self.numbers}.get(pane.tab, self.document).focus()
 
     def focus_list(self) -> None:
         self.rails.focus()

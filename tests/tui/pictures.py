@@ -44,6 +44,8 @@ def main() -> None:
             keep(desk, "form")
             await desk.press("escape", "escape")
             await desk.wait("run 3 succeeded ·", gone="plan ·")
+            await desk.press("right_square_bracket", "right_square_bracket")
+            await desk.wait("[Metrics]", "least", "auc 0.5")
             keep(desk, "pipeline")
             await desk.press("2", "end", "b", "home", "right_square_bracket")
             await desk.wait("(baseline)", "Against run 1")
