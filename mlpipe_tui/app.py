@@ -160,6 +160,8 @@ class PipelineApp(App[int]):
         self.shot: RunShot | None = None
         self.pinned: str | None = None
         """Id of the run that is shown instead of the newest one."""
+        self.store_trouble = ""
+        """Why the store cannot be read just now."""
         self.baseline: RunRecord | None = None
         self.log_of_commands: list[Logged] = []
         self.active = ""
@@ -317,10 +319,14 @@ class PipelineApp(App[int]):
             view.pulse()
 
     def _got_shot(self, found: RunShot | Trouble | None) -> None:
-        if found is None:
-            return
+        before_trouble, self.store_trouble = self.store_trouble, found.what if isinstance(found, Trouble) else ""
+        if before_trouble != self.store_trouble:
+            self._redraw_header()
         if isinstance(found, Trouble):
-            self.trouble(found)
+            if found.what != before_trouble:  # it is asked again twice a second
+                self.trouble(found)
+            return
+        if found is None:
             return
         before, self.shot = self.shot, found
         self._redraw_header()
@@ -341,7 +347,9 @@ class PipelineApp(App[int]):
         screens = tuple((key, name) for key, name, _ in _available())
         name = one_line(self.project_name, limit=24) + (" (read-only)" if self.read_only else "")
         text, tone = run_state(self.shot, self.glyphs, self.now())
-        if self.pinned is not None and self.shot is not None and self.shot.run.number != self.shot.latest:
+        if self.store_trouble:
+            text, tone = "the store cannot be read", "bad"
+        elif self.pinned is not None and self.shot is not None and self.shot.run.number != self.shot.latest:
             text = f"earlier: {text}"
         bar.facts = (name, screens, self.active, (text, tone), "")
 
