@@ -74,6 +74,8 @@ TARGETS = (
     Target("writes through the recorder", "W9", "write 100,000 rows", "recorder", "raw executemany", 0.3, at_least=True),
     Target("page 1 of 100,000 runs", "W9", "page 1 of runs, 100,000 runs", "engine", "raw query", 2.0, profile="pages"),
     Target("a deep page of 100,000 runs", "W9", "deep page of runs, 100,000 runs", "engine", "raw query", 2.0, profile="pages"),
+    Target("first frame", "W10", "first frame, 1,000 steps, 100,000 runs", _OURS, "Header+DataTable+Footer", 1.25),
+    Target("first frame", "W10", "first frame, 1,000 steps, 100,000 runs", _OURS, "harlequin", 0.4),
 )
 
 

@@ -41,6 +41,11 @@ def _can_unshare() -> bool:
     return subprocess.run(["unshare", "-m", "-n", "true"], capture_output=True, check=False).returncode == 0
 
 
+def _has_browser() -> bool:
+    driver = REPOSITORY / ".cache" / "browser" / "node_modules" / "playwright-core"
+    return shutil.which("node") is not None and shutil.which("chromium") is not None and driver.is_dir()
+
+
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "git": (lambda: shutil.which("git") is not None, "apt-get install git"),
     "cc": (lambda: shutil.which("cc") is not None, "apt-get install gcc libc6-dev"),
@@ -48,6 +53,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "strace": (lambda: shutil.which("strace") is not None, "apt-get install strace"),
     "uv": (lambda: shutil.which("uv") is not None, "pip install uv"),
     "unshare": (_can_unshare, "apt-get install util-linux, and run as root"),
+    "browser": (_has_browser, "apt-get install chromium nodejs npm, and npm install --prefix .cache/browser playwright-core"),
     "azurite": (
         lambda: servers.AZURITE.exists() and shutil.which("node") is not None,
         "CI=true python3 dev.py test (npm brings it)",
@@ -62,7 +68,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "mariadb": (lambda: servers.program("mariadb-install-db") is not None, "apt-get install mariadb-server"),
     "sample": (lambda: __import__("importlib.util").util.find_spec("sklearn") is not None, "pip install 'mlpipe-tui[sample]'"),
 }
-_CI_INSTALLS = {"git", "tmux", "strace", "sample", "uv"}
+_CI_INSTALLS = {"browser", "git", "tmux", "strace", "sample", "uv"}
 _skipped: dict[str, int] = {}
 
 

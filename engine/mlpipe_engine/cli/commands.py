@@ -131,8 +131,10 @@ COMMANDS = (
         Option("before", "only runs before this number", "N"),
         Option("experiment", "only of this experiment", "NAME", "e"),
         Option("pipeline", "only of this pipeline", "NAME"),
-        Option("state", "only in this state", "STATE"), JSON,
-    ), ("mlpipe-tui runs -n 5",)),
+        Option("state", "only in this state", "STATE"),
+        Option("filter", "terms such as state:failed step:train metric.rmse<3 param.lr=0.1 tag.a=b since:2d by:cli !word", "TERMS", "f"),
+        JSON,
+    ), ("mlpipe-tui runs -n 5", "mlpipe-tui runs --filter 'state:failed since:2d'", "mlpipe-tui runs -f 'metric.rmse<17 !sweep'")),
     Command("show", "show", "show one run: its steps, times, outputs", ("[RUN]",), (
         Option("metrics", "with everything its steps logged", short="m"), JSON,
     ), ("mlpipe-tui show 12 --metrics",)),
@@ -178,6 +180,11 @@ COMMANDS = (
         Option("list", "show everything that was accepted"),
         Option("revoke", "take an acceptance back: the step runs again", "ID"), JSON,
     ), ('mlpipe-tui accept train --because "comment only"', "mlpipe-tui accept --list")),
+    Command("web", "web", "show the app in a browser of this machine", (), (
+        Option("port", "listen on this port of 127.0.0.1 (default: any free one)", "PORT"),
+        Option("read-only", "offer nothing that changes something"),
+        Option("theme", "colours of the app", "NAME"),
+    ), ("mlpipe-tui web", "mlpipe-tui web --port 8017 --read-only")),
     *DATA,
     Command("doctor", "show", "check this machine and this project", (), (JSON,)),
     Command("doctor", "show", "check this machine and this project", (), (

@@ -9,14 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlpipe_engine.errors import MlpipeError
 
 
 def main(argv: list[str]) -> int:
     """Returns the exit code. Never shows a traceback of ours without --debug."""
-    debug, as_json = "--debug" in argv, "--json" in argv
+    return guarded(lambda: _answer(argv), debug="--debug" in argv, as_json="--json" in argv)
+
+
+def guarded(work: Callable[[], int], *, debug: bool = False, as_json: bool = False) -> int:
+    """The exit code of `work`; whatever is wrong becomes one line, a hint and a code."""
     try:
-        code = _answer(argv)
+        code = work()
         sys.stdout.flush()
         return code
     except BrokenPipeError:

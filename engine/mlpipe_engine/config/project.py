@@ -44,6 +44,17 @@ class StoreConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TuiConfig:
+    """The tables [tui] and [keys]: how the terminal app looks, and keys of its own."""
+
+    theme: str = ""
+    glyphs: str = "auto"
+    mouse: bool = True
+    keys: tuple[tuple[str, str], ...] = ()
+    """(id of a binding, its key). The app knows the ids."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectConfig:
     name: str
     default_pipeline: str | None = None
@@ -58,6 +69,7 @@ class ProjectConfig:
     no_index: bool = False
     """True: packages of environments come from `find_links` alone; nothing is fetched."""
     store: StoreConfig = StoreConfig()
+    tui: TuiConfig = TuiConfig()
     datastores: tuple[DatastoreSpec, ...] = ()
     """Those of the tables [datastore.NAME]."""
     default_datastore: str | None = None
@@ -86,11 +98,12 @@ _SCHEMA: dict[str, dict[str, str]] = {
     "datastore.*": {"url": "text", **dict.fromkeys(SETTINGS, "setting")},
     "environments": {"find_links": "texts", "no_index": "flag"},
     "store": {"quota": "quota", "network": "switch", "max_log": "size"},
+    "tui": {"theme": "text", "glyphs": "choice", "mouse": "switch"},
     "compute.*": {"kind": "text", "cpus": "number", "memory": "size", "python": "text", "audit": "choice", "isolation": "choice"},
 }
 """Table -> key -> what is expected."""
-_TABLES = ("project", "default", "store", "compute", "environments", "datastore")
-_CHOICES = {"audit": ["python", "full", "off"], "isolation": ["none", "strict"]}
+_CHOICES = {"audit": ["python", "full", "off"], "isolation": ["none", "strict"], "glyphs": ["auto", "unicode", "ascii"]}
+_TABLES = ("project", "default", "store", "compute", "environments", "datastore", "tui", "keys")
 
 
 def find_root(start: str | None = None) -> str:
@@ -140,6 +153,7 @@ def load_config(root: str) -> ProjectConfig:
         find_links=(links,) if isinstance(links, str) else tuple(links),
         no_index=environments.get("no_index", False),
         store=_store(document.get("store", {})),
+        tui=_tui(document.get("tui", {}), document.get("keys", {})),
         datastores=_datastores(document.get("datastore", {}), text, path),
         default_datastore=default.get("datastore"),
         path=path,
@@ -152,6 +166,15 @@ def load_config(root: str) -> ProjectConfig:
                 error.what, where=f"{path}:{_line(text, 'default', 'compute')}", field="default.compute", expected=error.expected
             ) from None
     return config
+
+
+def _tui(table: Mapping[str, Any], keys: Mapping[str, Any]) -> TuiConfig:
+    return TuiConfig(
+        theme=table.get("theme", ""),
+        glyphs=table.get("glyphs", "auto"),
+        mouse=table.get("mouse", True),
+        keys=tuple(sorted(keys.items())),
+    )
 
 
 def _datastores(tables: Mapping[str, Mapping[str, Any]], text: str, path: str) -> tuple[DatastoreSpec, ...]:
@@ -253,6 +276,9 @@ def _check(document: Mapping[str, Any], text: str, path: str) -> None:
             raise ConfigError(
                 f"found {_kind(value)}", where=f"{path}:{_line(text, '', table)}", field=table, expected=f"a table [{table}]"
             )
+        if table == "keys":
+            _check_table(value, dict.fromkeys(value, "text"), table, text, path)
+            continue
         if table == "datastore":
             _check_datastores(value, text, path)
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -20,7 +20,7 @@ from mlpipe_engine.errors import (
     UsageError,
 )  # fmt: skip
 from mlpipe_engine.model.records import RunRecord, Sweep
-from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
+from mlpipe_engine.model.spec import Json, PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import FINAL, GOOD, State
 from mlpipe_engine.store import locks, results
 from mlpipe_engine.store import runs as run_rows
@@ -254,6 +254,34 @@ class Running(DatasetVerbs):
             locks.unlock(lock, self._life_path(run_id))
             return self._resume_as_new(queries.get(run_id), sink)
         return self._host_stored(run, lock, sink)
+
+    def submit_again(self, run_id: str) -> str:
+        """`resume` in a process of its own: returns the id of the run that goes on, or of the new one that takes its place."""
+        queries = self._runs()
+        run = queries.get(run_id)
+        if run.state not in FINAL:
+            if not self._has_no_runner(run):
+                raise UsageError(
+                    f"run {run.number} is running; there is nothing to resume", hint="Cancel it first, or wait for it."
+                )
+            self.reap()
+            if run.kind == "sweep" or not any(step.state in (State.FAILED, State.CANCELED) for step in queries.steps(run)):
+                self._start(run.id)
+                return run.id
+            self._close_run(run, State.FAILED, "interrupted after a step had failed")
+            run = queries.get(run_id)
+        if run.kind == "sweep":
+            spec, options = self._spec_and_options_again(run)
+            return self.start_sweep(spec, options, queries.sweep(run), detach=True)
+        return self.submit(*self._spec_and_options_again(run))
+
+    def parameter_values(self, spec: PipelineSpec, texts: Mapping[str, str]) -> tuple[tuple[str, Json], ...]:
+        """What was typed as values of parameters, sorted by name. Raises ParameterError for the first that does not fit."""
+        from mlpipe_engine.planning import parameters
+
+        values = {name: parameters.parse_cli(parameters.named(spec, name), text) for name, text in texts.items()}
+        parameters.effective(spec, values)
+        return tuple(sorted(values.items()))
 
     def _resume_as_new(self, run: RunRecord, sink: Sink) -> RunRecord:
         spec, options = self._spec_and_options_again(run)

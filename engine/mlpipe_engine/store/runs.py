@@ -45,16 +45,22 @@ class RunQueries:
         experiment: str | None = None,
         pipeline: str | None = None,
         state: str | None = None,
+        where: tuple[list[str], list[object]] = ([], []),
     ) -> tuple[RunRecord, ...]:
-        """Newest first; `before` is the number of the last run of the page before (keyset, never OFFSET)."""
+        """Newest first; `before` is the number of the last run of the page before (keyset, never OFFSET). `where`: of `filtering`."""
         wanted = {"experiment": experiment, "pipeline": pipeline, "state": state}
         clauses = ["parent IS NULL", "removed = ''", *(f"{column} = ?" for column, value in wanted.items() if value is not None)]
         values: list[object] = [value for value in wanted.values() if value is not None]
+        clauses, values = [*clauses, *where[0]], [*values, *where[1]]
         if before is not None:
             clauses.append("number < ?")
             values.append(before)
         sql = f"SELECT {_RUN_COLUMNS} FROM runs WHERE {' AND '.join(clauses)} ORDER BY number DESC LIMIT ?"
         return tuple(map(run_record, self._db.query(sql, (*values, limit))))
+
+    def count(self, where: tuple[list[str], list[object]]) -> int:
+        text = " AND ".join(["parent IS NULL", "removed = ''", *where[0]])
+        return int(str(self._db.query(f"SELECT count(*) FROM runs WHERE {text}", tuple(where[1]))[0][0]))
 
     def get(self, run_id: str) -> RunRecord:
         rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?", (run_id,))
