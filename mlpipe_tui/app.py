@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import mlpipe_engine
 from mlpipe_engine.engine import Engine
-from mlpipe_engine.errors import MlpipeError, ProjectNotFoundError
+from mlpipe_engine.errors import ConfigError, ProjectNotFoundError, nearest
 from mlpipe_engine.model.records import RunRecord
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
@@ -160,6 +160,8 @@ class PipelineApp(App[int]):
         self.shot: RunShot | None = None
         self.pinned: str | None = None
         """Id of the run that is shown instead of the newest one."""
+        self.store_trouble = ""
+        """Why the store cannot be read just now."""
         self.baseline: RunRecord | None = None
         self.log_of_commands: list[Logged] = []
         self.active = ""
@@ -317,10 +319,14 @@ class PipelineApp(App[int]):
             view.pulse()
 
     def _got_shot(self, found: RunShot | Trouble | None) -> None:
-        if found is None:
-            return
+        before_trouble, self.store_trouble = self.store_trouble, found.what if isinstance(found, Trouble) else ""
+        if before_trouble != self.store_trouble:
+            self._redraw_header()
         if isinstance(found, Trouble):
-            self.trouble(found)
+            if found.what != before_trouble:  # it is asked again twice a second
+                self.trouble(found)
+            return
+        if found is None:
             return
         before, self.shot = self.shot, found
         self._redraw_header()
@@ -341,7 +347,9 @@ class PipelineApp(App[int]):
         screens = tuple((key, name) for key, name, _ in _available())
         name = one_line(self.project_name, limit=24) + (" (read-only)" if self.read_only else "")
         text, tone = run_state(self.shot, self.glyphs, self.now())
-        if self.pinned is not None and self.shot is not None and self.shot.run.number != self.shot.latest:
+        if self.store_trouble:
+            text, tone = "the store cannot be read", "bad"
+        elif self.pinned is not None and self.shot is not None and self.shot.run.number != self.shot.latest:
             text = f"earlier: {text}"
         bar.facts = (name, screens, self.active, (text, tone), "")
 
@@ -662,6 +670,19 @@ def _line_of(where: str) -> int:
     return int(rest) if rest.isdigit() else 0
 
 
+def _check_theme(name: str, field: str, where: str) -> None:
+    """Raises ConfigError with the nearest name. Textual's own themes are taken too; their contrast is not ours."""
+    from textual.theme import BUILTIN_THEMES
+
+    known = [theme.name for theme in themes()]
+    if name not in known and name not in BUILTIN_THEMES:
+        close = nearest(name, [*known, *BUILTIN_THEMES])
+        raise ConfigError(
+            f"there is no theme {name!r}" + (f"; did you mean {close!r}?" if close else ""), where=where, field=field,
+            expected="one of " + ", ".join(known),
+        )  # fmt: skip
+
+
 def start(settings: Settings) -> int:
     """Run the app on this terminal. Returns the exit code; what is left to say is printed when the screen is back."""
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
@@ -671,13 +692,15 @@ def start(settings: Settings) -> int:
         try:
             engine: Engine | None = Engine.open(settings.directory)
         except ProjectNotFoundError:
+            if not os.path.isdir(settings.directory or "."):
+                raise  # there is no folder that could become a project
             engine = None
+        if settings.theme:
+            _check_theme(settings.theme, "--theme", "")
         if engine is not None:
-            try:
-                keymap.check(engine.config)
-            except MlpipeError:
-                engine.close()
-                raise
+            keymap.check(engine.config)
+            if engine.config.tui.theme:
+                _check_theme(engine.config.tui.theme, "tui.theme", engine.config.line("tui", "theme"))
         app = PipelineApp(settings, engine)
         if engine is not None:
             engine.close()

@@ -75,7 +75,7 @@ class FirstRun(View):
 
         here = self.tui.root
         self._scripts = _scripts(here)
-        self.place_for_example = here if not os.listdir(here) else os.path.join(here, _EXAMPLE)
+        self.place_for_example = here if not _names(here) else os.path.join(here, _EXAMPLE)
         shown = "this folder" if self.place_for_example == here else f"./{_EXAMPLE}"
         first = f": {self._scripts[0]} is here" if self._scripts else ": there is no script here yet"
         opened = " · ".join(_short(path) for path in recent()[:3])
@@ -161,6 +161,14 @@ class FirstRun(View):
         self.app.push_screen(Ask("Open a folder", lines, known[0] if known else "", check=problem), given)
 
 
+def _names(folder: str) -> list[str]:
+    """None where it cannot be read."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
 def _row(key: str, title: str, about: str) -> Content:
     return Content.assemble((f" {key}  ", "$text-accent bold"), (f"{title:<18}", "bold"), (one_line(about), "$text-muted"))
 
@@ -170,10 +178,7 @@ def _scripts(folder: str) -> list[str]:
     found = []
     for below in ("", "src", "scripts"):
         path = os.path.join(folder, below)
-        try:
-            names = sorted(os.listdir(path))
-        except OSError:
-            continue
+        names = _names(path)
         found += [
             os.path.join(below, name)
             for name in names

@@ -14,6 +14,7 @@ from mlpipe_engine.model.states import FINAL, GOOD, State
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
@@ -30,6 +31,7 @@ from mlpipe_tui.widgets.copying import Copy
 from mlpipe_tui.widgets.document import Document
 from mlpipe_tui.widgets.frame import Pane
 from mlpipe_tui.widgets.log_view import LogPane
+from mlpipe_tui.widgets.plots import Plot
 from mlpipe_tui.widgets.rails import Rails
 
 TABS = ("Why", "Log", "Metrics", "In/Out", "Params", "Files", "Code")
@@ -121,6 +123,7 @@ class PipelineView(View):
     PipelineView.-wide #steps { width: 3fr; height: 1fr; }
     PipelineView.-wide #detail { width: 2fr; height: 1fr; }
     PipelineView LogPane { padding: 0; }
+    PipelineView .numbers { height: auto; max-height: 50%; }
     """
 
     def __init__(self, **more: Any) -> None:
@@ -142,18 +145,23 @@ class PipelineView(View):
         )  # fmt: skip
         self.rails = Rails(columns, self.tui.glyphs)
         self.filter = FilterLine()
+        self.notice = Static("", id="notice", markup=False)
+        self.notice.display = False
         self.document = Document()
         self.log_pane = LogPane()
         self.steps_pane = Pane(self.rails, title="steps", id="steps")
-        self.detail_pane = Pane(self.document, self.log_pane, title="", tabs=TABS, id="detail")
-        self.log_pane.display = False
+        self.plot = Plot(self.tui.glyphs)
+        self.numbers = Document(classes="numbers")
+        self.metrics = Vertical(self.numbers, self.plot)
+        self.detail_pane = Pane(self.document, self.log_pane, self.metrics, title="", tabs=TABS, id="detail")
+        self.log_pane.display = self.metrics.display = False
         yield self.steps_pane
         yield self.detail_pane
 
     def on_mount(self) -> None:
         super().on_mount()
         pane = self.steps_pane
-        pane.mount(Static("", id="notice", markup=False), after=pane.bar)
+        pane.mount(self.notice, after=pane.bar)
         pane.mount(self.filter, after=pane.bar)
 
     # What is shown
@@ -213,6 +221,23 @@ class PipelineView(View):
         else:
             for name, line in lines.items():
                 self.rails.update_line(name, line)
+        self._fit()
+
+    def place(self) -> None:
+        super().place()
+        self._fit()
+
+    def _fit(self) -> None:
+        """Stacked, the list is as high as its rows, so that few steps leave more room for the answer about one."""
+        if not self.is_mounted:
+            return
+        above, below = self.steps_pane.styles, self.detail_pane.styles
+        if self.has_class("-wide") or self.has_class("-tiny"):
+            above.height = below.height = None
+            return
+        wanted = len(self.rails.rows) + 3 + (2 if self.filter.display or self.notice.display else 0)
+        above.height = max(7, min(wanted, (self.app.size.height - 2) * 3 // 5))
+        below.height = "1fr"
 
     def _line(self, line: steps.StepLine) -> StepLine:
         state = _STATES.get(line.state) or next((state for state in State if state.value == line.state), None)
@@ -246,7 +271,7 @@ class PipelineView(View):
 
     def _say_notice(self) -> None:
         """A broken definition, and runs that lost their runner."""
-        notice = self.query_one("#notice", Static)
+        notice = self.notice
         text = ""
         found = self.tui.definitions
         if (
@@ -298,7 +323,8 @@ class PipelineView(View):
         tab = self.detail_pane.tab
         self._title_detail()
         self.log_pane.display = tab == "Log"
-        self.document.display = tab != "Log"
+        self.metrics.display = tab == "Metrics"
+        self.document.display = tab not in ("Log", "Metrics")
         name = self.selected
         spec = self._step_spec(name)
         if name is None or spec is None:
@@ -308,6 +334,8 @@ class PipelineView(View):
         shot = self.step_shot if self.step_shot is not None and self.step_shot.step.name == name else None
         if tab == "Log":
             self._show_log(shot)
+        elif tab == "Metrics":
+            self._show_metrics(name, spec, shot)
         else:
             lines, copied = self._lines(tab, name, spec, shot)
             self.document.show(lines, copied=copied)
@@ -389,6 +417,14 @@ class PipelineView(View):
             return why.of_step(shot, self.tui.shot.spec, now)
         return None
 
+    def _show_metrics(self, name: str, step: StepSpec, shot: StepShot | None) -> None:
+        """Numbers in rows; those with a course also as lines, where there is room below."""
+        lines, copied = self._lines("Metrics", name, step, shot)
+        self.numbers.show(lines, copied=copied)
+        drawn = [item for item in details.series(shot.metrics if shot is not None else ()) if len(item.values) > 1][:4]
+        self.plot.display = bool(drawn)
+        self.plot.show([details.curve(item) for item in drawn])
+
     def _show_log(self, shot: StepShot | None) -> None:
         if shot is None:
             self.log_pane.show(None, empty=details.no_log(None, (), ran=False))
@@ -429,7 +465,7 @@ class PipelineView(View):
         self.redraw_detail()
         pane = self.detail_pane
         if pane.has_focus_within:
-            (self.log_pane.log_view if pane.tab == "Log" else self.document).focus()
+            {"Log": self.log_pane.log_view, "Metrics": self.numbers}.get(pane.tab, self.document).focus()
 
     def focus_list(self) -> None:
         self.rails.focus()
@@ -464,6 +500,8 @@ class PipelineView(View):
     def action_back(self) -> None:
         if self.filter.has_class("-open"):
             self.filter.clear()
+            self.focus_list()
+        elif self.detail_pane.has_focus_within:
             self.focus_list()
         elif self.planning:
             self.planning, self.table = False, None

@@ -37,7 +37,7 @@ class RunsView(View):
         "All runs, newest first. Enter shows a run on the Pipeline screen. Space marks runs, c compares the marked ones.\n"
         "/ filters: state:failed step:train metric.auc>0.9 param.lr=0.1 since:2d !word, as `mlpipe-tui runs --filter` does."
     )
-    CHANGING = frozenset({"remove", "again", "cancel", "pin"})
+    CHANGING = frozenset({"remove", "again", "cancel", "pin", "export"})
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "mark", "Mark", id="runs.mark"),
         Binding("c", "compare", "Compare", id="runs.compare", tooltip="The marked runs side by side"),

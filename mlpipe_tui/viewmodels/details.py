@@ -29,7 +29,7 @@ from mlpipe_engine.model.spec import (
 from mlpipe_engine.model.states import State
 
 from mlpipe_tui.glyphs import Glyphs
-from mlpipe_tui.viewmodels import words
+from mlpipe_tui.viewmodels import plot, words
 from mlpipe_tui.viewmodels.rich_lines import Line, pairs
 from mlpipe_tui.viewmodels.shots import Fault, RunDetail, StepShot, Trouble
 from mlpipe_tui.viewmodels.steps import TONES
@@ -93,6 +93,12 @@ def metric_lines(found: tuple[Series, ...], step: str, glyphs: Glyphs, *, width:
             f"  {item.name:<{name_width}}  ", (f"{item.last:>10}", "strong"), f"  {low:>10}  {high:>10}  {len(item.values):>6}  ", (bars, "primary"),
         ))  # fmt: skip
     return rows
+
+
+def curve(item: Series) -> plot.Series:
+    """Over the steps it was logged with, else over their count."""
+    steps = [number if number is not None else at for at, number in enumerate(item.steps)] or list(range(len(item.values)))
+    return plot.Series(name=item.name, points=tuple(zip(map(float, steps), item.values)), note=item.last)
 
 
 HOW_TO_LOG = "from mlpipe_run import Run; Run.get_context().log('auc', 0.9)"

@@ -228,7 +228,11 @@ def _typed(text: str, parameter: ParameterSpec) -> str:
 
 def lines(why: Why, glyphs: Glyphs, width: int) -> list[Line]:
     """The Why tab."""
-    found = [Line.of((why.headline, why.tone)), Line()]
+    found = [Line.of((why.headline, why.tone))]
+    found += [Line.of((text, "strong")) for text in why.undo]
+    if why.undo_command:
+        found.append(Line.of("    ", (shlex.join(("mlpipe-tui", *why.undo_command)), "accent")))
+    found.append(Line())
     for fact in why.facts:
         found += _fact_lines(fact, glyphs)
     if why.roots:
@@ -236,14 +240,9 @@ def lines(why: Why, glyphs: Glyphs, width: int) -> list[Line]:
     if why.unread:
         found += [Line(), Line.of(("Changed, but never read by it:", "muted"))]
         found += [Line.of("    ", str(cause)) for cause in why.unread]
-    if why.undo:
-        found += [Line(), *(Line.of((text, "strong")) for text in why.undo)]
-    if why.undo_command:
-        found.append(Line.of("    ", (shlex.join(("mlpipe-tui", *why.undo_command)), "accent")))
     if why.acceptable:
-        found.append(
-            Line.of(("Does the change not matter? a keeps the earlier result, and says for ever who said so and why.", "muted"))
-        )
+        kept = "Does the change not matter? a keeps the earlier result, and says for ever who said so and why."
+        found += [Line(), Line.of((kept, "muted"))]
     if why.where:
         found += [Line(), Line.of(("defined in ", "muted"), _short_path(why.where), ("   E opens it", "muted"))]
     return found

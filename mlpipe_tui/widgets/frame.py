@@ -22,7 +22,6 @@ class FrameBar(Widget):
 
     DEFAULT_CSS = """
     FrameBar { height: 1; color: $border-blurred; background: $surface; }
-    Pane:focus-within > FrameBar { color: $border; }
     """
     title: reactive[str] = reactive("")
     tabs: reactive[tuple[str, ...]] = reactive(())
@@ -77,6 +76,7 @@ class Pane(Vertical):
     DEFAULT_CSS = """
     Pane { height: 1fr; width: 1fr; background: $surface; }
     Pane > .pane-body { height: 1fr; border: round $border-blurred; border-top: none; padding: 0 1; background: $surface; }
+    Pane:focus-within > FrameBar { color: $border; }
     Pane:focus-within > .pane-body { border: round $border; border-top: none; }
     Pane.-ascii > .pane-body { border: ascii $border-blurred; border-top: none; }
     """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -294,6 +296,25 @@ def test_hostile_names_are_dead_on_the_screen(project: World) -> None:
         assert any("[red]x[/red]" in shown for shown in seen), "what looks like markup is text"
 
     piloted(project.root, scenario)
+
+
+def test_a_store_of_a_newer_version_is_told_once_and_left_alone(project: World) -> None:
+    project.run()
+    path = project.root / ".mlpipe/state.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version=99")
+    before = path.read_bytes()
+
+    async def scenario(desk: Desk) -> None:
+        await desk.wait("the store cannot be read", "schema version 99", "Install the newer mlpipe-tui")
+        await desk.pilot.pause(2.0)
+        told = [entry for entry in desk.app.log_of_commands if "schema version 99" in entry.text]
+        assert 1 <= len(told) <= 2, "asked twice a second, told once"
+        await desk.press("2")
+        await desk.wait("schema version 99", "[2 Runs]")
+
+    piloted(project.root, scenario)
+    assert path.read_bytes() == before
 
 
 def test_a_fault_in_a_question_ends_neither_the_app_nor_the_run(project: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,6 +158,21 @@ def test_the_plain_stream_the_shell_and_the_editor_come_back(world: World) -> No
         window.wait("run 1 succeeded 4/4")
 
 
+@pytest.mark.parametrize(("words", "config", "told"), [
+    (("-C", "/nowhere"), "", "error: /nowhere is not a folder"),
+    (("--theme", "mlpipe-drak"), "", "did you mean 'mlpipe-dark'?"),
+    ((), '[tui]\ntheme = "x"\n', "mlpipe.toml:2 field tui.theme: there is no theme 'x'"),
+    ((), '[keys]\n"pipeline.run" = "q"\n', "the key 'q' would mean both"),
+    ((), "[tui\n", "mlpipe.toml:1:"),
+])  # fmt: skip
+def test_what_cannot_be_opened_is_told_in_lines(world: World, words: tuple[str, ...], config: str, told: str) -> None:
+    world.write("mlpipe.toml", config)
+    with terminal(world.root, 160, 24) as window:
+        window.app(*words)
+        shown = window.wait("left with 2.")
+        assert told in shown and "Traceback" not in shown
+
+
 def test_without_a_terminal_it_is_help(world: World) -> None:
     done = world.cli()
     assert done.returncode == 0 and done.stdout.startswith("mlpipe-tui runs machine-learning pipelines")
