@@ -48,7 +48,7 @@ def nice_ticks(low: float, high: float, most: int) -> list[float]:
     """At most `most` round numbers that lie between, evenly spaced: multiples of 1, 2 or 5 times a power of ten."""
     if not (math.isfinite(low) and math.isfinite(high)) or most < 1:
         return []
-    if high - low <= abs(high) * 1e-12:
+    if _same(low, high):
         return [low]
     step = 10.0 ** math.floor(math.log10((high - low) / most))
     for factor in (1, 2, 5, 10, 20):
@@ -57,6 +57,11 @@ def nice_ticks(low: float, high: float, most: int) -> list[float]:
         if last - first + 1 <= most:
             return [round(number * step * factor, 12) + 0.0 for number in range(first, last + 1)]
     return []
+
+
+def _same(low: float, high: float) -> bool:
+    """Too close for a float to have anything between them."""
+    return high - low <= max(abs(low) * 1e-12, abs(high) * 1e-12, 1e-300)
 
 
 def tick_label(value: float) -> str:
@@ -112,7 +117,7 @@ def draw(series: Sequence[Series], width: int, height: int, marker: Marker = "br
 
 
 def _roomy(low: float, high: float) -> tuple[float, float]:
-    if low == high:
+    if _same(low, high):
         pad = abs(low) * 0.05 or 1.0
         return low - pad, high + pad
     return low, high
@@ -187,12 +192,14 @@ class _Canvas:
 
     def _dot_x(self, x: float) -> int:
         low, high = self.xs
-        return round((x - low) / (high - low) * (self.width * self.across - 1)) if high > low else 0
+        most = self.width * self.across - 1
+        return 0 if _same(low, high) else max(0, min(round((x - low) / (high - low) * most), most))
 
     def _dot_y(self, y: float) -> int:
         low, high = self.ys
         share = (y / 2 - low / 2) / (high / 2 - low / 2)  # halves: the range of two floats may be too long for one
-        return round((1 - share) * (self.height * self.down - 1))
+        most = self.height * self.down - 1
+        return max(0, min(round((1 - share) * most), most))
 
     def line(self, points: list[tuple[float, float]], owner: int) -> None:
         pattern = _DASHES[owner % len(_DASHES)] if self.marker != "ascii" else (1,)
