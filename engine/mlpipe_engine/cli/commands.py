@@ -186,7 +186,6 @@ COMMANDS = (
         Option("theme", "colours of the app", "NAME"),
     ), ("mlpipe-tui web", "mlpipe-tui web --port 8017 --read-only")),
     *DATA,
-    Command("doctor", "show", "check this machine and this project", (), (JSON,)),
     Command("doctor", "show", "check this machine and this project", (), (
         Option("rebuild", "make a damaged state.db anew from what is on disk; the damaged file is kept"), JSON,
     )),
