@@ -28,13 +28,8 @@ WORKLOADS: dict[str, Workload] = {
 
 _HELP = {
     "w1": "nothing to do", "w2": "first run", "w2p": "first run of Python steps", "w3": "one source changed, one touched",
-<<<<<<< HEAD
     "w4": "start-up", "w6": "hashing, and 100,000 files that did not change", "w7": "statistics and first rows of 10 million rows",
     "w10": "the terminal app: first frame, idle, keys, long tables and logs",
-=======
-    "w4": "start-up", "w10": "the terminal app: first frame, idle, keys, long tables and logs",
-    "w6": "hashing, and 100,000 files that did not change", "w7": "statistics and first rows of 10 million rows",
->>>>>>> tui
     "w9": "writes to the store, questions to it", "soak": "2,000 small runs: does anything grow? (only when named)",
 }  # fmt: skip
 
