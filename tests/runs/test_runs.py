@@ -351,7 +351,7 @@ def test_git_facts_are_kept_without_credentials(world: World) -> None:
     assert properties["azureml.git.dirty"] == "True"
     assert properties["azureml.git.repository_uri"] == "https://example.com/x.git"
     assert "# dirty" in (world.root / ".mlpipe/runs/test/1/git.diff").read_text()
-    assert b"secret" not in b"".join(body for name, body in world.files().items() if name.startswith(".mlpipe"))
+    assert b":secret@" not in b"".join(body for name, body in world.files().items() if name.startswith(".mlpipe"))
 
 
 def test_the_run_folder_shows_everything_and_command_sh_repeats_the_step(world: World) -> None:

@@ -23,8 +23,10 @@ from mlpipe_engine.store.database import PerThread
 if TYPE_CHECKING:
     from mlpipe_engine.definitions.loader import Definitions
     from mlpipe_engine.hashing.stat_cache import StatCache
+    from mlpipe_engine.model.datastores import DatastoreSpec
     from mlpipe_engine.runner.decisions import Decisions
     from mlpipe_engine.runner.observe import Observer
+    from mlpipe_engine.runner.sources import DataSources
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.database import Database
@@ -179,20 +181,36 @@ class Project:
         database = self._database()
         return results.ResultQueries(database).cached(key) if database else None
 
+    def data_sources(self, stats: StatCache | None = None) -> DataSources:
+        """Where addresses lead in this project. One for each plan, run or question."""
+        from mlpipe_engine.runner.sources import DataSources
+
+        return DataSources(self.root, self.config.datastores, self._registered_datastores, stats or self._stats(), self._say_now)
+
+    def _say_now(self, text: str) -> None:
+        self.say(text)
+
+    def _registered_datastores(self) -> tuple[DatastoreSpec, ...]:
+        from mlpipe_engine.config.registered import read
+
+        return read(self.root).datastores
+
     def _unchecked(self, spec: PipelineSpec, options: SubmitOptions) -> Decisions:
         from mlpipe_engine.planning import parameters
+        from mlpipe_engine.runner import versions
         from mlpipe_engine.runner.decisions import Decisions
         from mlpipe_engine.runner.resolve import Resolver
 
         values = dict(parameters.effective(spec, dict(options.parameters)))
         stats = self._stats()
         snapshots = self._snapshots(stats)
-        resolver = Resolver(self.root, self.config, snapshots, stats, self._cached)
+        resolver = Resolver(self.root, self.config, snapshots, stats, self._cached, self.data_sources(stats))
         database = self._database()
         queries = results.ResultQueries(database) if database else None
         return Decisions(
-            spec, options, values, resolver, snapshots, self._artifacts(), database, queries, self.config.default_compute
-        )
+            versions.looked_up(spec, database), options, values, resolver, snapshots, self._artifacts(), database, queries,
+            self.config.default_compute, as_written=spec,
+        )  # fmt: skip
 
 
 class _Texts:

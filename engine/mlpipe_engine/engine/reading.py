@@ -16,7 +16,7 @@ from mlpipe_engine.errors import (
 )  # fmt: skip
 from mlpipe_engine.model.events import Event
 from mlpipe_engine.model.plan import NOTHING_UNDECLARED, Undeclared
-from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord, Sweep
+from mlpipe_engine.model.records import CheckRecord, MetricRecord, PortRows, RunRecord, StepRecord, Sweep
 from mlpipe_engine.model.spec import PipelineSpec
 from mlpipe_engine.model.states import FINAL, State
 from mlpipe_engine.store import locks, results
@@ -166,6 +166,18 @@ class Reading(Project):
                 f"the bytes of output {output!r} are no longer in the store", hint="Run the pipeline again; they are made again."
             )
         return digest
+
+    def port_rows(self, run_id: str) -> tuple[PortRows, ...]:
+        """Rows of every input and output of a run's steps that is a table and was counted, or can be quickly."""
+        from mlpipe_engine.runner.counting import port_rows
+
+        return port_rows(self.spec(run_id), self.steps(run_id), self._reading(), self._artifacts())
+
+    def checks(self, run_id: str) -> tuple[CheckRecord, ...]:
+        """What was expected of the inputs of the steps that a run executed, and what was found."""
+        from mlpipe_engine.store.row_counts import RowQueries
+
+        return RowQueries(self._reading()).checks(self._runs().get(run_id).number)
 
     def fetch(self, run_id: str, step: str, output: str, destination: str) -> str:
         """A private, writable copy at `destination`, which must not exist."""

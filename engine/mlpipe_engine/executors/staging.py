@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mlpipe_engine.errors import FilesystemError, StagingError
+from mlpipe_engine.executors import tools
+from mlpipe_engine.hashing.files import real_path
 from mlpipe_engine.model.execution import StepTask
-from mlpipe_engine.model.spec import InputRef, Json, LiteralRef, OutputRef, ParameterRef, Part, StepSpec, Text, Word
+from mlpipe_engine.model.spec import OWN_KINDS, InputRef, Json, LiteralRef, OutputRef, ParameterRef, Part, StepSpec, Text, Word
 from mlpipe_engine.planning.parameters import render
 
 RESERVED_VARIABLES = frozenset(
@@ -32,8 +34,12 @@ class Lent:
     """Absolute path of what is lent."""
     files: tuple[str, ...] | None
     """Only these below `source`; None: all of it."""
+    links: tuple[tuple[str, str], ...] = ()
+    """(path within the input, file) of what was chosen one by one, beside `files`."""
     mode: str
     path_on_compute: str | None
+    format: str | None = None
+    """parquet or csv, where it is a table that was made for the step."""
     copy: Callable[[str], None]
     """Make a private, writable copy at the given path (mode "download")."""
 
@@ -127,6 +133,10 @@ def _lend(item: Lent, step_dir: str, link: Callable[[str, str], None]) -> str:
             target = os.path.join(place, file)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.symlink(os.path.join(item.source, file), target)
+        for inside, file in item.links:
+            target = os.path.join(place, inside)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.symlink(file, target)
     return place
 
 
@@ -134,22 +144,6 @@ def _real_paths(item: Lent) -> list[str]:
     if item.files is None:
         return [real_path(item.source)]
     return [real_path(os.path.join(item.source, file)) for file in item.files]
-
-
-def real_path(path: str, folders: dict[str, str] | None = None) -> str:
-    """`os.path.realpath`, which asks for every part of every path, with each folder asked once: in `folders`, or, for folders of
-    ours, in this process."""
-    folder, name = os.path.split(path)
-    if os.path.islink(path):
-        return os.path.realpath(path)
-    folders = _FOLDERS if folders is None else folders
-    known = folders.get(folder)
-    if known is None:
-        known = folders[folder] = os.path.realpath(folder)
-    return f"{known}/{name}"
-
-
-_FOLDERS: dict[str, str] = {}
 
 
 def _output_path(name: str, path_on_compute: str | None, is_directory: bool | None, step_dir: str) -> str:
@@ -187,11 +181,14 @@ def _write_step_file(step: StepSpec, layout: Layout, inputs: list[Lent], about: 
                 "path": layout.inputs[item.name],
                 "mode": item.mode,
                 "kind": "folder" if item.files is not None or os.path.isdir(item.source) else "file",
+                **({"format": item.format} if item.format is not None else {}),
             }
             for item in inputs
         },
         "outputs": {name: {"path": path} for name, path in layout.outputs.items()},
         "parameters": dict(about.parameters),
+        "params": {name: _value(part, layout, about.parameters) for name, part in step.params},
+        "resources": {"cpus": step.resources.cpus, "memory_bytes": step.resources.memory_bytes},
         "events_path": layout.events,
         "files_dir": f"{layout.code}/outputs",
         "tags": dict(about.tags),
@@ -213,12 +210,14 @@ def write_over(path: str, body: bytes, mode: int) -> None:
         os.close(fd)
 
 
-def argv(step: StepSpec, layout: Layout, parameters: Mapping[str, Json], interpreter: str) -> tuple[str, ...]:
+def argv(step: StepSpec, layout: Layout, parameters: Mapping[str, Json], interpreter: str, sdk: str) -> tuple[str, ...]:
     """The words of the process. Every object of the definition is exactly one word; nothing goes through a shell."""
     words = tuple(_word(word, layout, parameters) for word in step.arguments)
     if step.kind == "python":
         return (interpreter, f"{layout.code}/{step.script}", *words)
     command = tuple(_word(word, layout, parameters) for word in step.command)
+    if step.kind in OWN_KINDS:
+        return tools.argv(step, interpreter, sdk, layout.code, words, command)
     if step.kind == "shell":
         return ("/bin/sh", "-c", *command, *(("sh", *words) if words else ()))
     return (*command, *words)
@@ -240,6 +239,16 @@ def _text(part: Part, layout: Layout, parameters: Mapping[str, Json]) -> str:
             return layout.inputs[name]
         case OutputRef(name):
             return layout.outputs[name]
+
+
+def _value(part: Part, layout: Layout, parameters: Mapping[str, Json]) -> Json:
+    match part:
+        case LiteralRef(value):
+            return value
+        case ParameterRef(name):
+            return parameters[name]
+        case _:
+            return _text(part, layout, parameters)
 
 
 def variables(step: StepSpec, layout: Layout, parameters: Mapping[str, Json], about: Circumstances) -> dict[str, str]:

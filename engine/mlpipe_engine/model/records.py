@@ -134,3 +134,26 @@ class Sweep:
     """Parameter -> its values, in the order they were given."""
     parallel: int
     fail_fast: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRecord:
+    """One thing that was expected of an input before a step got it, and what was found."""
+
+    step: str
+    input: str
+    severity: str
+    """fail or warn; note: nobody asked, but it should be known (values that became null)."""
+    holds: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PortRows:
+    """How many rows an input or an output of a step has."""
+
+    step: str
+    name: str
+    kind: str
+    """input or output."""
+    rows: int

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlpipe_engine.data.footers import rows_of
 from mlpipe_engine.errors import MlpipeError
 from mlpipe_engine.executors.staging import Layout
 from mlpipe_engine.model.plan import NOTHING_UNDECLARED, Undeclared
@@ -31,6 +32,8 @@ class Collected:
     outputs: tuple[tuple[str, str], ...] = ()
     artifacts: tuple[tuple[ArtifactRecord, str], ...] = ()
     """(artifact, stat signature)."""
+    rows: tuple[tuple[str, int], ...] = ()
+    """Rows of the outputs that are Parquet; others are counted when somebody asks."""
     reads: tuple[tuple[str, str], ...] | None = None
     error: str = ""
     """Not empty: the step failed after all."""
@@ -99,10 +102,12 @@ def collect(
         records.append((record, artifacts.signature(tree.digest)))
         if link:
             _leave_link(path, artifacts.path(tree.digest))
+    counts = ((digest, rows_of(artifacts.path(digest))) for _, digest in outputs if digest)
     moved = [item.name for item in borrowed if item.changed_since is not None and item.changed_since()]
     return Collected(
         outputs=tuple(outputs),
         artifacts=tuple(records),
+        rows=tuple((digest, rows) for digest, rows in counts if rows is not None),
         reads=reads,
         undeclared=undeclared,
         not_reusable=f"input {', '.join(moved)} changed while the step ran" if moved else unhashed,

@@ -6,18 +6,21 @@ Reads the store; writes nothing. What a run learns in between (outputs, metrics)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import InputError
 from mlpipe_engine.model.manifest import Manifest
 from mlpipe_engine.model.plan import Cause, Execute, Result, Reuse, Skip, StepPlan, Undecided
 from mlpipe_engine.model.spec import (
+    InputSpec,
     Json,
     PathSource,
     PipelineSpec,
     StepOutputSource,
     StepSpec,
     SubmitOptions,
+    VersionSource,
 )  # fmt: skip
 from mlpipe_engine.model.trees import Tree
 from mlpipe_engine.planning.fingerprint import step_manifest
@@ -28,6 +31,7 @@ from mlpipe_engine.store.documents import read_manifest
 
 if TYPE_CHECKING:
     from mlpipe_engine.model.records import Acceptance
+    from mlpipe_engine.runner.dataset_inputs import DatasetInputs
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.database import Database
@@ -72,8 +76,11 @@ class Decisions:
         database: Database | None,
         results: ResultQueries | None,
         default_compute: str,
+        as_written: PipelineSpec | None = None,
     ) -> None:
         self.spec = spec
+        self.as_written = as_written or spec
+        """Before names of datasets were looked up in it."""
         self.options = options
         self.parameters = parameters
         self.resolver = resolver
@@ -161,24 +168,60 @@ class Decisions:
     def manifest(self, step: StepSpec) -> tuple[Manifest, Tree | None]:
         """Prereq: the outputs of every step before it are noted. Raises InputError, SnapshotError, EnvironmentProblem."""
         code = self.resolver.code(step, self.compute_of(step))
-        inputs: dict[str, str] = {}
-        for item in step.inputs:
-            match item.source:
-                case StepOutputSource(producer, output):
-                    inputs[item.name] = self._outputs[producer, output]
-                case PathSource():
-                    inputs[item.name] = self.resolver.path_input(item.source, step).tree.digest
+        inputs = {item.name: self.content(item, step) for item in step.inputs}
+        uses = {
+            item.name: self.datasets.identity(item, step, inputs[item.name], self.artifacts)
+            for item in step.inputs
+            if item.use is not None and inputs[item.name]
+        }
         return (
             step_manifest(
                 step,
                 parameters=self.parameters,
                 inputs=inputs,
+                uses=uses,
                 environment=self.resolver.environment(step, self.compute_of(step)),
                 code=code,
                 platform=platform_tag(),
             ),
             code,
         )
+
+    def content(self, item: InputSpec, step: StepSpec) -> str:
+        """Digest of the bytes of an input, before anything is made of them. Raises InputError, SnapshotError."""
+        if item.use is not None and item.use.chooses_files:
+            return self.datasets.chosen_content(item, step)
+        if item.use is not None and self.datasets.asks_database(item):
+            return self.datasets.answer(item, step).digest
+        match item.source:
+            case StepOutputSource(producer, output):
+                return self._outputs[producer, output]
+            case PathSource():
+                return self.resolver.path_input(item.source, step).tree.digest
+            case VersionSource():
+                raise AssertionError("versions are looked up before anything is decided")
+
+    def check_input(self, item: InputSpec, step: StepSpec) -> None:
+        """Raises InputError for an input that is not there, or unfit: a registered version whose files are others now."""
+        from mlpipe_engine.runner.versions import check_pinned
+
+        if isinstance(item.source, PathSource) and not (item.use is not None and self.datasets.asks_database(item)):
+            self.resolver.path_input(item.source, step)
+        check_pinned(item, step, self)
+
+    @cached_property
+    def datasets(self) -> DatasetInputs:
+        from mlpipe_engine.runner.dataset_inputs import DatasetInputs
+        from mlpipe_engine.runner.record import utc_now
+
+        return DatasetInputs(self.resolver.places, self.resolver.stats, utc_now().rstrip("Z"))
+
+    def table(self, key: str) -> str | None:
+        """The artifact that holds a table which was made earlier, if it is still there and whole."""
+        from mlpipe_engine.store.row_counts import RowQueries
+
+        found = RowQueries(self._database).table(key) if self._database is not None else None
+        return found if found is not None and self._intact(found) else None
 
     def keep_plan(self, plans: Iterable[StepPlan]) -> None:
         """Decisions of a plan that was just made stand for the run that follows it: what was decided once is not decided again."""

@@ -22,6 +22,7 @@ from mlpipe_engine.model.states import GOOD
 from mlpipe_engine.planning.graph import upstream
 from mlpipe_engine.runner.loop import Run
 from mlpipe_engine.runner.parts import RunParts
+from mlpipe_engine.runner.tables import Tables
 from mlpipe_engine.store import results, runs
 from mlpipe_engine.store.documents import pairs
 from mlpipe_engine.store.flights import Flights
@@ -32,6 +33,7 @@ from mlpipe_engine.store.recorder import Recorder
 if TYPE_CHECKING:
     from mlpipe_engine.config.project import ProjectConfig
     from mlpipe_engine.runner.decisions import Decisions
+    from mlpipe_engine.runner.delivering import Deliveries
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.database import Database
 
@@ -97,9 +99,11 @@ def _parts(
         decisions=decisions, snapshots=snapshots, artifacts=site.artifacts, queries=results_of,
         executor=ProcessExecutor(wake_fd), leases=leases, flights=Flights(site.state_dir), spare=_spare(site, run),
         recorder=recorder, journal=journal, max_log_bytes=site.config.store.max_log_bytes,
+        deliveries=_deliveries(site, run, decisions, recorder, wake),
         place=_place(site.state_dir), signaled=lambda: signals.received,
         cancel_requested=lambda: queries.cancel_requested(run.id), wake=wake,
         maker=lambda fingerprint, step: queries.maker(fingerprint, run.number, step),
+        tables=Tables(site.root, site.state_dir, run, decisions, site.artifacts, recorder, wake),
     )  # fmt: skip
 
 
@@ -107,6 +111,20 @@ def _spare(site: Site, run: RunRecord) -> SpareFolders:
     folder, lives = os.path.join(site.state_dir, "spare"), os.path.join(site.state_dir, "locks", "runs")
     sweep(folder, lambda run_id: run_id != run.id and is_held(os.path.join(lives, run_id)))  # this one may go on after a crash
     return SpareFolders(os.path.join(folder, run.id))
+
+
+def _deliveries(
+    site: Site, run: RunRecord, decisions: Decisions, recorder: Recorder, wake: Callable[[], None]
+) -> Deliveries | None:  # fmt: skip
+    if not any(output.datastore for step in decisions.spec.steps for output in step.outputs):
+        return None  # nothing of it is imported where nothing is delivered
+    from mlpipe_engine.runner.delivering import Deliveries, delivers
+
+    if not delivers(decisions.spec) or decisions.resolver.datastores is None:
+        return None
+    return Deliveries(
+        run, decisions.resolver.datastores, site.artifacts, site.database, recorder, decisions.parameters, wake
+    )  # fmt: skip
 
 
 def _journal(site: Site) -> Journal:

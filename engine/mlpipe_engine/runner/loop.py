@@ -107,6 +107,7 @@ class Run:
         try:
             while not self._scheduler.done:
                 self._turn()
+            self._wait_for_deliveries()
             return self._finish()
         finally:
             self._close()
@@ -128,6 +129,18 @@ class Run:
         for future in [future for future in self._collecting if future.done()]:
             self._collected(*self._collecting.pop(future), future.result())
         self._follow()
+
+    def _wait_for_deliveries(self) -> None:
+        deliveries = self._parts.deliveries
+        while deliveries is not None and deliveries.take():
+            self._parts.recorder.check()
+            self._look_for_cancel()
+            if self._canceled:
+                deliveries.cancel()
+            self._emit()
+            deliveries.wait(_TICK_SECONDS)
+        if deliveries is not None and deliveries.errors and not self._canceled:
+            self._error = "; ".join(deliveries.errors)
 
     def _pause(self) -> float:
         """How long nothing can happen unless the executor or a signal wakes us."""
@@ -194,6 +207,8 @@ class Run:
         for metric in self._decisions.metrics_of(result):
             self._note_metric(step.name, metric[0], metric[1])
         self._saved_seconds += result.seconds
+        if self._parts.deliveries is not None:
+            self._parts.deliveries.begin(step, dict(result.outputs), result)
         self._count_and_settle(step.name, State.REUSED, "reused")
 
     def _quarantine_lost(self) -> None:
@@ -207,7 +222,7 @@ class Run:
             return
         now = time.monotonic()
         for attempt in list(self._waiting):
-            if attempt.not_before > now:
+            if attempt.not_before > now or not self._parts.inputs_ready(attempt.step):
                 continue
             if attempt.lease is None:
                 attempt.lease = self._lease(attempt.step)
@@ -279,6 +294,8 @@ class Run:
         attempt.number += 1
         try:
             attempt.layout, attempt.borrowed = self._parts.stage(self.run, step, attempt.plan, attempt.number)
+            for warning in self._parts.warnings(step):
+                self._rows.note(step.name, warning)
             attempt.task, attempt.watch = self._parts.task(self.run, step, attempt.layout, attempt.number)
             attempt.started = time.monotonic()
             self._parts.executor.start(attempt.task)
@@ -362,6 +379,8 @@ class Run:
             pipeline=self._spec.name, structure=attempt.plan.code.structure if attempt.plan.code else "", put_away=put_away,
             then=partial(self._parts.flights.leave, flight) if flight else None,
         )  # fmt: skip
+        if self._parts.deliveries is not None:
+            self._parts.deliveries.begin(attempt.step, dict(collected.outputs))
         self._count_and_settle(attempt.step.name, State.SUCCEEDED, "executed")
 
     def _put_away(self, attempt: _Attempt, collected: Collected) -> str:
@@ -431,7 +450,7 @@ class Run:
     def _final_state(self) -> State:
         if self._canceled:
             return State.CANCELED
-        if self._counts["failed"]:
+        if self._counts["failed"] or self._error:
             return State.FAILED
         return State.SUCCEEDED if self._counts["executed"] or not self._counts["reused"] else State.REUSED
 
@@ -460,11 +479,14 @@ class Run:
 
     def _close(self) -> None:
         self._parts.executor.close()
+        self._parts.tables.close()
         for attempt in (*self._waiting, *self._active.values(), *(pair[0] for pair in self._collecting.values())):
             self._release(attempt)
         self._give_back_free_leases()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._parts.deliveries is not None:
+            self._parts.deliveries.close()
         self._parts.recorder.close()
         self._parts.flights.close()
         if self._parts.spare is not None:

@@ -17,7 +17,7 @@ from mlpipe_engine.model.records import RunRecord
 from mlpipe_engine.model.states import State
 from mlpipe_engine.runner.collect import Collected
 from mlpipe_engine.runner.follow import StepEvents
-from mlpipe_engine.store import journal, results, runs
+from mlpipe_engine.store import journal, results, row_counts, runs
 from mlpipe_engine.store.documents import ManifestTexts, pairs, unpairs
 from mlpipe_engine.store.recorder import Recorder
 from mlpipe_engine.store.step_writes import NewResult, StepWrite
@@ -135,6 +135,8 @@ class StepRows:
             (record.digest, record.kind, record.size_bytes, record.file_count, signature, now)
             for record, signature in collected.artifacts
         )
+        if collected.rows:
+            self._recorder.put(lambda db: row_counts.put_counts(db, collected.rows))
         event = self._event(step, State.SUCCEEDED, now, seconds=seconds, note=collected.not_reusable)
         self._change(step, columns, event, then, durable=True, artifacts=artifacts, result=result, told=True)
 

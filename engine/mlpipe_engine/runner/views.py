@@ -72,14 +72,15 @@ def stager(
 
     def stage(step_dir: str) -> tuple[staging.Layout, StepTask]:
         from mlpipe_engine.model.plan import Cause
-        from mlpipe_engine.runner.debugging import bench_parts, recall
+        from mlpipe_engine.runner.debugging import await_inputs, bench_parts, recall
         from mlpipe_engine.store.recorder import Recorder
 
         wanted = recall(run, record, manifest, decisions)
         recorder = Recorder(where[1], lambda: None)
         try:
-            parts = bench_parts(decisions, decisions.snapshots, artifacts, queries, recorder, where, step_dir)
+            parts = bench_parts(run, decisions, decisions.snapshots, artifacts, queries, recorder, where, step_dir)
             plan = StepPlan(step=record.name, decision=Execute((Cause(kind="view", subject="opened"),)), code=wanted.code)
+            await_inputs(parts, wanted.step)
             layout, _ = parts.stage(run, wanted.step, plan, record.attempt)
             _, watch = parts.task(run, wanted.step, layout, record.attempt)
         finally:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.executors import audit
-from mlpipe_engine.executors.staging import real_path
+from mlpipe_engine.hashing.files import real_path
 from mlpipe_engine.model.plan import Undeclared
 
 if TYPE_CHECKING:

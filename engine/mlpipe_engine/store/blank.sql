@@ -1,4 +1,4 @@
--- made by `dev.py schema`; user_version 14
+-- made by `dev.py schema`; user_version 15
 --
 CREATE TABLE "_sqlite_migrations" (
    "id" INTEGER PRIMARY KEY,
@@ -131,6 +131,42 @@ CREATE TRIGGER uptodate_result_gone AFTER DELETE ON results BEGIN DELETE FROM up
 --
 CREATE INDEX runs_unfinished ON runs (number) WHERE state IN ('queued', 'running')
 --
+CREATE TABLE dataset_names (name TEXT PRIMARY KEY, highest INTEGER NOT NULL) STRICT, WITHOUT ROWID
+--
+CREATE TABLE dataset_versions (
+            name TEXT NOT NULL, version INTEGER NOT NULL, definition TEXT NOT NULL, content TEXT NOT NULL, file_count INTEGER NOT NULL,
+            size_bytes INTEGER NOT NULL, columns TEXT NOT NULL, expectations TEXT NOT NULL, created_at TEXT NOT NULL,
+            description TEXT NOT NULL, tags TEXT NOT NULL, PRIMARY KEY (name, version)) STRICT, WITHOUT ROWID
+--
+CREATE TABLE dataset_manifests (content TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID
+--
+CREATE TABLE dataset_profiles (key TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID
+--
+CREATE TABLE deliveries (
+            id INTEGER PRIMARY KEY, run INTEGER NOT NULL, step TEXT NOT NULL, output TEXT NOT NULL, artifact TEXT NOT NULL,
+            address TEXT NOT NULL, files TEXT NOT NULL, file_count INTEGER NOT NULL, size_bytes INTEGER NOT NULL,
+            delivered_at TEXT NOT NULL) STRICT
+--
+CREATE INDEX deliveries_by_address ON deliveries (address, id)
+--
+CREATE INDEX deliveries_by_run ON deliveries (run, step)
+--
+CREATE TABLE row_counts (digest TEXT PRIMARY KEY, rows INTEGER NOT NULL) STRICT, WITHOUT ROWID
+--
+CREATE TABLE made_tables (key TEXT PRIMARY KEY, artifact TEXT NOT NULL) STRICT, WITHOUT ROWID
+--
+CREATE TABLE checks (
+            id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs(number) ON DELETE CASCADE, step TEXT NOT NULL,
+            input TEXT NOT NULL, severity TEXT NOT NULL, holds INTEGER NOT NULL, text TEXT NOT NULL) STRICT
+--
+CREATE INDEX checks_by_run ON checks (run)
+--
+CREATE TRIGGER uptodate_dataset_added AFTER INSERT ON dataset_versions BEGIN DELETE FROM uptodate; UPDATE uptodate_epoch SET n = n + 1; END
+--
+CREATE TRIGGER uptodate_dataset_changed AFTER UPDATE OF definition, content, expectations ON dataset_versions BEGIN DELETE FROM uptodate; UPDATE uptodate_epoch SET n = n + 1; END
+--
+CREATE TRIGGER uptodate_dataset_gone AFTER DELETE ON dataset_versions BEGIN DELETE FROM uptodate; UPDATE uptodate_epoch SET n = n + 1; END
+--
 INSERT INTO "_sqlite_migrations" (id, migration_set, name, applied_at) VALUES (1, 'mlpipe', 'm001_runs_results_and_metrics', 'datetime of making')
 --
 INSERT INTO "_sqlite_migrations" (id, migration_set, name, applied_at) VALUES (2, 'mlpipe', 'm005_sweeps_and_acceptances', 'datetime of making')
@@ -142,5 +178,11 @@ INSERT INTO "_sqlite_migrations" (id, migration_set, name, applied_at) VALUES (4
 INSERT INTO "_sqlite_migrations" (id, migration_set, name, applied_at) VALUES (5, 'mlpipe', 'm002_undeclared', 'datetime of making')
 --
 INSERT INTO "_sqlite_migrations" (id, migration_set, name, applied_at) VALUES (6, 'mlpipe', 'm012_step_directories_that_were_put_away', 'datetime of making')
+--
+INSERT INTO "_sqlite_migrations" (id, migration_set, name, applied_at) VALUES (7, 'mlpipe', 'm008_datasets', 'datetime of making')
+--
+INSERT INTO "_sqlite_migrations" (id, migration_set, name, applied_at) VALUES (8, 'mlpipe', 'm007_datastores', 'datetime of making')
+--
+INSERT INTO "_sqlite_migrations" (id, migration_set, name, applied_at) VALUES (9, 'mlpipe', 'm009_rows', 'datetime of making')
 --
 INSERT INTO "uptodate_epoch" (n) VALUES (0)
