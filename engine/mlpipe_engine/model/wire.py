@@ -11,13 +11,13 @@ from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from typing import Any, TypeVar, cast
 
-from mlpipe_engine.model import events, execution, manifest, plan, records, spec, states, trees
+from mlpipe_engine.model import events, execution, manifest, plan, records, spec, states, trees, watch
 
 T = TypeVar("T")
 
 _CLASSES: dict[str, type[Any]] = {
     name: value
-    for module in (spec, manifest, plan, records, events, execution, trees, states)
+    for module in (spec, manifest, plan, records, events, execution, trees, states, watch)
     for name, value in vars(module).items()
     if isinstance(value, type) and value.__module__ == module.__name__
 }
