@@ -43,6 +43,20 @@ class StoreConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchConfig:
+    """The table [watch]: what a change of a path calls for. Patterns are those of .gitignore, relative to the project."""
+
+    run: tuple[str, ...] = ()
+    """Where given, only these run anything."""
+    ask: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    restart_below_seconds: float = 30.0
+    """A running step whose sources change is stopped and started anew while it is younger; an older one is let finish first."""
+    poll: bool = False
+    """Look at the files again and again instead of waiting for events."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectConfig:
     name: str
     default_pipeline: str | None = None
@@ -57,6 +71,7 @@ class ProjectConfig:
     no_index: bool = False
     """True: packages of environments come from `find_links` alone; nothing is fetched."""
     store: StoreConfig = StoreConfig()
+    watch: WatchConfig = WatchConfig()
     path: str = ""
 
     def line(self, table: str, key: str) -> str:
@@ -81,9 +96,11 @@ _SCHEMA: dict[str, dict[str, str]] = {
     "default": {"compute": "text", "python": "text"},
     "environments": {"find_links": "texts", "no_index": "flag"},
     "store": {"quota": "quota", "network": "switch", "max_log": "size"},
+    "watch": {"run": "texts", "ask": "texts", "ignore": "texts", "restart_below": "duration", "poll": "switch"},
     "compute.*": {"kind": "text", "cpus": "number", "memory": "size", "python": "text", "audit": "choice", "isolation": "choice"},
 }
 """Table -> key -> what is expected."""
+_TABLES = ("project", "default", "store", "compute", "environments", "watch")
 _CHOICES = {"audit": ["python", "full", "off"], "isolation": ["none", "strict"]}
 
 
@@ -134,6 +151,7 @@ def load_config(root: str) -> ProjectConfig:
         find_links=(links,) if isinstance(links, str) else tuple(links),
         no_index=environments.get("no_index", False),
         store=_store(document.get("store", {})),
+        watch=_watch(document.get("watch", {})),
         path=path,
     )
     if "compute" in default:
@@ -151,6 +169,27 @@ def _store(table: Mapping[str, Any]) -> StoreConfig:
         quota=_quota(table["quota"]) if "quota" in table else "", network=table.get("network", False),
         max_log_bytes=size_bytes(table["max_log"]) if "max_log" in table else StoreConfig().max_log_bytes,
     )  # fmt: skip
+
+
+def _watch(table: Mapping[str, Any]) -> WatchConfig:
+    def texts(key: str) -> tuple[str, ...]:
+        found = table.get(key, ())
+        return (found,) if isinstance(found, str) else tuple(found)
+
+    below = duration_seconds(table["restart_below"]) if "restart_below" in table else WatchConfig().restart_below_seconds
+    return WatchConfig(
+        run=texts("run"), ask=texts("ask"), ignore=texts("ignore"), restart_below_seconds=below, poll=table.get("poll", False)
+    )
+
+
+def duration_seconds(value: object) -> float:
+    """Seconds meant by 30, "30s", "500ms", "2min", "1h"; 0 is allowed. Raises ValueError."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
+        return float(value)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|min|h)?\s*", value) if isinstance(value, str) else None
+    if not found or float(found[1]) > 1e9:
+        raise ValueError(f"{value!r} is no duration")
+    return float(found[1]) * {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}[found[2]]
 
 
 def _quota(value: object) -> str:
@@ -218,10 +257,8 @@ def _parsed(text: str, path: str) -> dict[str, Any]:
 
 def _check(document: Mapping[str, Any], text: str, path: str) -> None:
     for table, value in document.items():
-        if table not in ("project", "default", "store", "compute", "environments"):
-            raise _unknown(
-                table, ["project", "default", "store", "compute", "environments"], f"{path}:{_line(text, '', table)}", table
-            )
+        if table not in _TABLES:
+            raise _unknown(table, list(_TABLES), f"{path}:{_line(text, '', table)}", table)
         if not isinstance(value, dict):
             raise ConfigError(
                 f"found {_kind(value)}", where=f"{path}:{_line(text, '', table)}", field=table, expected=f"a table [{table}]"
@@ -282,6 +319,13 @@ def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str,
                 ) from None
         if wanted == "choice" and value not in _CHOICES[key]:
             raise _unknown(value, _CHOICES[key], where, field)
+        if wanted == "duration":
+            try:
+                duration_seconds(value)
+            except ValueError:
+                raise ConfigError(
+                    f"found {_kind(value)}", where=where, field=field, expected='a time such as "30s" or "2min", or 0'
+                ) from None
         if wanted == "size":
             try:
                 size_bytes(value)

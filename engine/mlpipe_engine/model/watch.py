@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlpipe_engine.model.events import Event
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEdit:
@@ -61,3 +63,47 @@ def _some(names: list[str], what: str) -> str:
     if len(names) <= 4:
         return ", ".join(names)
     return f"{', '.join(names[:3])} and {len(names) - 3:,} more {what}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchBegan:
+    """The watcher stands: from now on no change is missed."""
+
+    pipeline: str
+    steps: int
+    files: int
+    folders: int
+    polling: str = ""
+    """Why files are looked at again and again; "" while the system tells of changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """A change was looked at."""
+
+    look: Look
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The policy of what changed is to ask: nothing runs before an answer."""
+
+    look: Look
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Something has to be mended; the watcher goes on."""
+
+    text: str
+    hint: str = ""
+    traceback: str = ""
+    """Of the user's definition."""
+
+
+Told = WatchBegan | Looked | Asked | Note | Trouble | Event

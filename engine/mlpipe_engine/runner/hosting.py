@@ -92,8 +92,13 @@ def _parts(
         decisions=decisions, snapshots=snapshots, artifacts=site.artifacts, queries=results_of,
         executor=ProcessExecutor(wake_fd), leases=leases, recorder=recorder, journal=_journal(site), max_log_bytes=site.config.store.max_log_bytes,
         place=_place(site.state_dir), signaled=lambda: signals.received,
-        cancel_requested=lambda: queries.cancel_requested(run.id), wake=wake,
+        cancel_requested=lambda: queries.cancel_requested(run.id), superseded=lambda: _superseded(queries, run), wake=wake,
     )  # fmt: skip
+
+
+def _superseded(queries: runs.RunQueries, run: RunRecord) -> tuple[str, ...]:
+    """Only runs of a watcher are."""
+    return queries.superseded(run.id) if run.source == "watch" else ()
 
 
 def _journal(site: Site) -> Journal:

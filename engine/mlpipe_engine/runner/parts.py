@@ -65,6 +65,8 @@ class RunParts:
     """The signal that asked for the end of the run."""
     cancel_requested: Callable[[], bool]
     """Another process asked for it."""
+    superseded: Callable[[], tuple[str, ...]]
+    """Steps that another process says are made from files that have changed."""
     wake: Callable[[], None]
 
     def require_project(self) -> None:

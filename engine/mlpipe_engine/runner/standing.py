@@ -124,7 +124,9 @@ class Standing:
                     full = os.path.dirname(full)
                 self._input_bases[full].append(source)
         own = {os.path.realpath(self._config): "mlpipe.toml"}
-        self._definition_paths = own | {name: os.path.relpath(name, self.root) for kind, name, _ in self._definitions.witness if kind != "env"}
+        self._definition_paths = own | {
+            name: os.path.relpath(name, self.root) for kind, name, _ in self._definitions.witness if kind != "env"
+        }
 
     def _note_undeclared(self, name: str) -> None:
         decision = self._plans[name].decision
@@ -185,6 +187,15 @@ class Standing:
             edits=edits, steps=direct or below, below=below if direct else (),
             untouched=self._names(self._plans.keys() - moved) if moved else self._names(self._plans),
         )  # fmt: skip
+
+    def in_order(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Parents first."""
+        return self._names(names)
+
+    def covered(self) -> tuple[str, ...]:
+        """What a run of the wanted steps would cover: they, all below them, and what they need that has no result."""
+        roots = {name for name in self.wanted if name in self._plans}
+        return self._names(self._with_what_it_needs(reachable(roots, self._children) & self._plans.keys()))
 
     def _names(self, names: Iterable[str]) -> tuple[str, ...]:
         return tuple(sorted(names, key=self._order.__getitem__))
@@ -438,7 +449,9 @@ class Standing:
             if step.source_directory is not None:
                 tree = resolver.source(step)
                 parts.append(tree.digest if tree else "")
-            parts += [resolver.path_input(item.source, step).tree.digest for item in step.inputs if isinstance(item.source, PathSource)]
+            parts += [
+                resolver.path_input(item.source, step).tree.digest for item in step.inputs if isinstance(item.source, PathSource)
+            ]
             found[name] = hash_bytes("|".join(parts).encode("ascii", "backslashreplace"))
         return found
 
@@ -455,7 +468,7 @@ class Standing:
         roots = {name for name in self.wanted if name in self._plans}
         if not roots:
             return None
-        covered = self._with_what_it_needs(reachable(roots, self._children) & self._plans.keys())
+        covered = frozenset(self.covered())
         plans = {name: self._plans[name] for name in covered}
         if len(self._steps) <= whole_below:
             plans |= {name: plan for name, plan in self._plans.items() if isinstance(plan.decision, Reuse | Skip)}

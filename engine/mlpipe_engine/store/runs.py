@@ -5,6 +5,7 @@ Reading takes no lock. The writing functions take the connection of an open tran
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 
@@ -186,6 +187,10 @@ class RunQueries:
     def cancel_requested(self, run_id: str) -> bool:
         return bool(self._db.query("SELECT cancel_requested FROM runs WHERE id = ?", (run_id,))[0][0])
 
+    def superseded(self, run_id: str) -> tuple[str, ...]:
+        """Steps of a run that shall not go on, because what they are made from has changed."""
+        return tuple(json.loads(str(self._db.query("SELECT superseded FROM runs WHERE id = ?", (run_id,))[0][0])))
+
     def unfinished(self) -> tuple[RunRecord, ...]:
         rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE state IN ('queued', 'running') AND kind <> 'child'")
         return tuple(map(_run, rows))
@@ -259,6 +264,13 @@ def update_step(db: sqlite3.Connection, run: int, index: int, mark: int, columns
     """`mark` grows with every change of the run, so that followers can ask for what is new."""
     names = ", ".join(f"{name} = ?" for name in columns)
     db.execute(f"UPDATE step_runs SET {names}, changed = ? WHERE run = ? AND idx = ?", (*columns.values(), mark, run, index))
+
+
+def supersede_steps(db: sqlite3.Connection, run_id: str, steps: Iterable[str]) -> None:
+    """Their runner stops them when it looks next; others of the run go on. Steps asked for earlier stay so."""
+    row = db.execute("SELECT superseded FROM runs WHERE id = ?", (run_id,)).fetchone()
+    if row is not None:
+        db.execute("UPDATE runs SET superseded = ? WHERE id = ?", (json.dumps(sorted({*json.loads(row[0]), *steps})), run_id))
 
 
 def causes_text(causes: tuple[Cause, ...]) -> str:

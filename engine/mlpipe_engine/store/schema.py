@@ -168,3 +168,9 @@ def m002_undeclared(db: Database) -> None:
     """What a result used without having declared it: files with signatures, and names with the distributions that provide them."""
     for column in ("undeclared BLOB", "modules BLOB", "audit TEXT NOT NULL DEFAULT ''"):
         db.execute(f"ALTER TABLE results ADD COLUMN {column}")
+
+
+@migrations()
+def m011_watch(db: Database) -> None:
+    """Steps of a run in progress whose sources have changed: a list of names as JSON."""
+    db.execute("ALTER TABLE runs ADD COLUMN superseded TEXT NOT NULL DEFAULT '[]'")

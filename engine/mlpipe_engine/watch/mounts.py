@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-_SILENT = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "v9fs", "drvfs", "vboxsf", "afs", "ceph", "glusterfs", "lustre", "prl_fs"})
+_SILENT = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "v9fs", "drvfs", "vboxsf", "afs", "ceph", "glusterfs", "lustre", "prl_fs"}
+)
 
 
 def silent_mount(folder: str) -> str:

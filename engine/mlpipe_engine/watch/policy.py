@@ -15,7 +15,11 @@ class Policy:
 
     def __init__(self, root: str, *, run: tuple[str, ...] = (), ask: tuple[str, ...] = (), ignore: tuple[str, ...] = ()) -> None:
         self._root = root
-        self._levels: tuple[tuple[Action, list[Pattern]], ...] = (("run", _patterns(run)), ("ask", _patterns(ask)), ("ignore", _patterns(ignore)))
+        self._levels: tuple[tuple[Action, list[Pattern]], ...] = (
+            ("run", _patterns(run)),
+            ("ask", _patterns(ask)),
+            ("ignore", _patterns(ignore)),
+        )
 
     def of(self, path: str) -> Action:
         """`path` is absolute."""
