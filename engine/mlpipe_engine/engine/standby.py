@@ -13,6 +13,7 @@ import json
 import os
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,8 @@ class StandBy:
         self._line = line
         self._engine: Engine | None = None
         self._standing: Standing | None = None
-        self._before: dict[str, StepPlan] | None = None
+        self._gone: Standing | None = None
+        """What stood before something could not be read any more."""
 
     def serve(self) -> int:
         first = self._line.read()
@@ -113,14 +115,21 @@ class StandBy:
         try:
             look = self._stand()
         except MlpipeError as error:
-            self._line.say(failed=_document(error), folders=self._folders(), n=-1)
+            self._line.say(failed=_document(error), scope=self._scope(), n=-1)
             return
         self._say_ready(look)
+        self._get_ready()
+
+    def _get_ready(self) -> None:
+        """Ahead of the next run; what fails here fails again, and is told, when there is one."""
+        if self._engine is not None and self._standing is not None:
+            with suppress(MlpipeError):
+                self._engine.make_ready(self._standing.spec)
 
     def _say_ready(self, look: Look) -> None:
         assert self._standing is not None and self._engine is not None
         self._line.say(
-            ready=wire.dump(look), pipeline=self._standing.spec.name, files=self._standing.file_count(), folders=self._folders(),
+            ready=wire.dump(look), pipeline=self._standing.spec.name, files=self._standing.file_count(), scope=self._scope(),
             steps=len(self._standing.plans), warnings=list(self._engine.warnings), touched=self._touched(),
         )  # fmt: skip
 
@@ -178,9 +187,13 @@ class StandBy:
         """Everything a run would cover now."""
         return list(self._standing.covered()) if self._standing is not None else []
 
-    def _folders(self) -> list[str]:
+    def _scope(self) -> dict[str, list[str]]:
+        """Where events count: folders, and of those outside of the project only these paths."""
         found = {self._root, os.path.join(self._root, "pipelines")}
-        return sorted(found | self._standing.folders() if self._standing is not None else found)
+        standing = self._standing or self._gone
+        if standing is None:
+            return {"folders": sorted(found), "outside": []}
+        return {"folders": sorted(found | standing.folders()), "outside": sorted(standing.outside())}
 
     # ---- looking
 
@@ -192,23 +205,24 @@ class StandBy:
                 self._line.say(
                     looked=wire.dump(replace(self._stand(), reloaded="everything")),
                     n=number,
-                    folders=self._folders(),
+                    scope=self._scope(),
                     touched=self._touched(),
                 )
                 return
             self._standing.sync()
-            folders: list[str] | None = None
+            scope: dict[str, list[str]] | None = None
             try:
                 look = self._standing.look(paths)
             except MustReload as reason:
                 look = self._stand()
                 look = replace(look, edits=(FileEdit(path=str(reason), kind="changed"),))
-                folders = self._folders()
-            if look.edits and folders is None and any(edit.kind in ("added", "removed") for edit in look.edits):
-                folders = self._folders()
-            self._line.say(looked=wire.dump(look), n=number, folders=folders, touched=self._touched())
+                scope = self._scope()
+                self._get_ready()
+            if look.edits and scope is None and any(edit.kind in ("added", "removed") for edit in look.edits):
+                scope = self._scope()
+            self._line.say(looked=wire.dump(look), n=number, scope=scope, touched=self._touched())
         except MlpipeError as error:
-            self._line.say(failed=_document(error), n=number, folders=self._folders())
+            self._line.say(failed=_document(error), n=number, scope=self._scope())
             self._forget_what_failed()
 
     def _forget_what_failed(self) -> None:
@@ -241,14 +255,15 @@ class StandBy:
 
     def _host(self, engine: Engine, standing: Standing, ready: Ready) -> None:
         will = [plan.step for plan in ready.plans if not isinstance(plan.decision, Reuse | Skip)]
-
-        def begun(run_id: str, number: int) -> None:
-            self._line.tell(running={"id": run_id, "number": number, "steps": will, "keys": standing.keys(will)})
+        begun: list[tuple[str, int]] = []
 
         def sink(event: Event) -> None:
+            if begun:  # told behind the first step's start: the keys take a moment
+                run_id, number = begun.pop()
+                self._line.tell(running={"id": run_id, "number": number, "steps": will, "keys": standing.keys(will)})
             self._line.tell(event=wire.dump(event))
 
-        record = engine.host_ready(standing.spec, ready, begun, sink)
+        record = engine.host_ready(standing.spec, ready, lambda run_id, number: begun.append((run_id, number)), sink)
         self._line.tell(done={"id": record.id, "number": record.number, "state": record.state.value})
 
 

@@ -16,12 +16,15 @@ from mlpipe_engine.store import locks, results
 from mlpipe_engine.store import runs as run_rows
 
 if TYPE_CHECKING:
+    from mlpipe_engine.executors.process import ProcessExecutor
     from mlpipe_engine.runner.standing import Ready
     from mlpipe_engine.runner.watcher import Watcher
 
 
 class WatchVerbs(Experimenting):
     """`watcher` is for whoever looks on (command line, terminal UI); `host_ready` and `supersede` are what it is made with."""
+
+    _made_ready: tuple[str, ProcessExecutor] | None = None
 
     def watcher(self, pipeline: str | None, options: SubmitOptions) -> Watcher:
         """A watcher of one pipeline (None: the default one); nothing happens before its `run`. Parameters stand in `options`.
@@ -46,8 +49,22 @@ class WatchVerbs(Experimenting):
         self.remove_runs((run,))
         return True
 
+    def make_ready(self, spec: PipelineSpec) -> tuple[str, ProcessExecutor]:
+        """Do now what the next run of this pipeline would have to do between a save and its first step."""
+        from mlpipe_engine.executors.process import ProcessExecutor
+
+        database = self._writable()
+        with database.write() as db:
+            kept = run_rows.keep_spec(db, spec)
+        executor = self._made_ready[1] if self._made_ready else ProcessExecutor()
+        executor.launch()
+        self._made_ready = kept, executor
+        self.tracing_problem()
+        return self._made_ready
+
     def host_ready(self, spec: PipelineSpec, ready: Ready, begun: Callable[[str, int], None], sink: Sink) -> RunRecord:
         """Host a run that is decided already, in this process. `begun` is told its id and number before its first step starts."""
+        kept, executor = self._made_ready or self.make_ready(spec)
         from mlpipe_engine.planning import parameters
         from mlpipe_engine.runner.record import utc_now
 
@@ -57,11 +74,11 @@ class WatchVerbs(Experimenting):
         assert lock is not None, "nobody else knows this id"
         values = parameters.effective(spec, dict(ready.options.parameters))
         with self._writable().write() as db:
-            run_rows.insert_run(db, run_id, spec, ready.options, values, utc_now(), ready.selection)
+            run_rows.insert_run(db, run_id, spec, ready.options, values, utc_now(), ready.selection, kept=kept)
             for key, text in self._fresh_texts.items():
                 results.put_cached(db, key, text)
         self._fresh_texts.clear()
         run = self._runs().get(run_id)
         begun(run_id, run.number)
         ready.decisions.resolver.say = self.say
-        return self._host(run, (ready.decisions, ready.selection), lock, sink)
+        return self._host(run, (ready.decisions, ready.selection), lock, sink, executor)

@@ -32,9 +32,17 @@ class ProcessExecutor:
         """Attempt -> pid of its leader, 0 until it is known."""
         self._lost: list[Finished] = []
 
-    def start(self, task: StepTask) -> None:
+    def wake_by(self, fd: int) -> None:
+        """From now on `wait` also returns early when this one is readable."""
+        self._wake_fd = fd
+
+    def launch(self) -> None:
+        """Start the supervisor ahead of the first step: it takes an interpreter's start."""
         if self._socket is None:
             self._launch()
+
+    def start(self, task: StepTask) -> None:
+        self.launch()
         message = {
             "start": task.attempt_id, "argv": task.argv, "cwd": task.cwd, "env": dict(task.environment),
             "stdout": task.stdout_path, "stderr": task.stderr_path, "timeout": task.timeout_seconds, "grace": task.grace_seconds,

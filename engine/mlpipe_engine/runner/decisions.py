@@ -94,6 +94,8 @@ class Decisions:
         self._checked: dict[str, bool] = {}
         self.epoch = results.epoch() if results else 0
         self._planned: dict[str, StepPlan] = {}
+        self.parents: Mapping[str, tuple[str, ...]] | None = None
+        """Direct upstream steps of every step, where somebody has worked them out already."""
 
     def renewed(self, resolver: Resolver) -> Decisions:
         """The same pipeline and options, with nothing decided yet, on what `resolver` sees."""

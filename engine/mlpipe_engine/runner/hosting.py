@@ -45,6 +45,8 @@ class Site:
     """The store the recorder syncs is the one the loop publishes to."""
     can_trace: bool
     """Whether this file system shows which code files a step read."""
+    executor: ProcessExecutor | None = None
+    """One that was launched ahead; None: one is made."""
 
 
 def host_run(site: Site, run: RunRecord, decisions: Decisions, selection: frozenset[str], sink: Callable[[Event], None]) -> None:
@@ -86,11 +88,13 @@ def _parts(
     }  # fmt: skip
     results_of = results.ResultQueries(site.database)
     decisions.use_store(site.database, results_of, site.artifacts)
+    executor = site.executor or ProcessExecutor()
+    executor.wake_by(wake_fd)
     return RunParts(
         root=site.root, state_dir=site.state_dir, workspace=site.config.name, spec=decisions.spec, options=decisions.options,
-        parameters=decisions.parameters, selection=selection, parents=upstream(decisions.spec), finished_before=before,
+        parameters=decisions.parameters, selection=selection, parents=decisions.parents or upstream(decisions.spec), finished_before=before,
         decisions=decisions, snapshots=snapshots, artifacts=site.artifacts, queries=results_of,
-        executor=ProcessExecutor(wake_fd), leases=leases, recorder=recorder, journal=_journal(site), max_log_bytes=site.config.store.max_log_bytes,
+        executor=executor, leases=leases, recorder=recorder, journal=_journal(site), max_log_bytes=site.config.store.max_log_bytes,
         place=_place(site.state_dir), signaled=lambda: signals.received,
         cancel_requested=lambda: queries.cancel_requested(run.id), superseded=lambda: _superseded(queries, run), wake=wake,
     )  # fmt: skip

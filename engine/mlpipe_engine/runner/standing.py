@@ -76,6 +76,7 @@ class Standing:
         self._decisions = decisions
         self._steps = {step.name: step for step in spec.steps}
         self._parents = upstream(spec)
+        decisions.parents = self._parents
         self._children: dict[str, list[str]] = {name: [] for name in self._steps}
         for name, parents in self._parents.items():
             for parent in parents:
@@ -147,6 +148,12 @@ class Standing:
         found.update(os.path.dirname(path) for path in self._definition_paths)
         store = os.path.join(self.root, ".mlpipe")
         return frozenset(path for path in found if path != store and not path.startswith(store + "/"))
+
+    def outside(self) -> frozenset[str]:
+        """Paths outside of the project that the decisions rest on: interpreters, packages, undeclared files."""
+        found = {key for key in (*self._stats.seen, *self._stats.followed) if os.path.isabs(key)}
+        found.update(self._definition_paths)
+        return frozenset(path for path in found if not path.startswith(self.root + "/"))
 
     def file_count(self) -> int:
         return sum(1 for info in self._stats.seen.values() if info is not None and st.S_ISREG(info.st_mode))

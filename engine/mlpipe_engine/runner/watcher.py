@@ -98,6 +98,7 @@ class Watcher:
         self._told_reason = ""
         self._failed = False
         self._own = _own_files()
+        self._outside: frozenset[str] = frozenset()
         self._unread: dict[str, float] = {}
         """Paths that were said to be read by no step, and when."""
 
@@ -277,6 +278,8 @@ class Watcher:
         store = os.path.join(self._root, ".mlpipe")
         if path == store or path.startswith(store + "/") or path in self._own:
             return False
+        if path != self._root and not path.startswith(self._root + "/"):
+            return path in self._outside or os.path.dirname(path) in self._outside
         return self._policy.of(path) != "ignore"
 
     def _consider(self, now: float) -> None:
@@ -344,13 +347,14 @@ class Watcher:
         self._backoff = 0.0
         self._failed = False
         self._reload_policy()
-        self._notices.watch(message["folders"])
+        self._take_scope(message["scope"])
         self._schedule_rescan(time.monotonic(), 0.0)
         look = wire.load(Look, message["ready"])
         self._touched = set(message["touched"])
         if self._reconciles:
             self._tell(WatchBegan(
-                pipeline=message["pipeline"], steps=message["steps"], files=message["files"], folders=len(message["folders"]),
+                pipeline=message["pipeline"], steps=message["steps"], files=message["files"],
+                folders=len(message["scope"]["folders"]),
                 polling=self._notices.reason,
             ))  # fmt: skip
             self._told_reason = self._notices.reason
@@ -363,6 +367,11 @@ class Watcher:
         self._reconciles = False
         if self._touched:
             self._act(look, None)
+
+    def _take_scope(self, scope: dict[str, list[str]]) -> None:
+        assert self._notices is not None
+        self._outside = frozenset(scope["outside"])
+        self._notices.watch(scope["folders"])
 
     def _reload_policy(self) -> None:
         try:
@@ -387,8 +396,8 @@ class Watcher:
         now = time.monotonic()
         if paths is None and message["n"] >= 0:
             self._schedule_rescan(now, now - began)
-        if message.get("folders"):
-            self._notices.watch(message["folders"])
+        if message.get("scope"):
+            self._take_scope(message["scope"])
             self._reload_policy()
         look = wire.load(Look, message["looked"])
         if look.again:
@@ -398,9 +407,10 @@ class Watcher:
         if self._failed and message["n"] >= 0:
             self._failed = False
             self._tell(Note(text="all can be read again"))
-        unread = paths is not None and not look.edits and not look.reloaded
-        if unread and paths and self._is_news(paths, now):
-            self._tell(Looked(look=Look(edits=(), reloaded=self._shown(paths))))
+        inside = frozenset(path for path in paths or () if path.startswith(self._root + "/"))
+        unread = bool(inside) and not look.edits and not look.reloaded
+        if unread and self._is_news(inside, now):
+            self._tell(Looked(look=Look(edits=(), reloaded=self._shown(inside))))
         elif look.edits or look.steps:
             self._tell(Looked(look=look))
         if look.steps or self._held == "running":
@@ -495,8 +505,8 @@ class Watcher:
             return
         self._asked_at.pop(number, None)
         process.is_ready = True
-        if message.get("folders"):
-            self._notices.watch(message["folders"])
+        if message.get("scope"):
+            self._take_scope(message["scope"])
         self._schedule_rescan(time.monotonic(), 0.0)
         self._reconciles = self._reconciles and number == -1
         if not self._failed or number != -1:
