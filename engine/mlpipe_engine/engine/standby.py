@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -188,12 +189,14 @@ class StandBy:
         return list(self._standing.covered()) if self._standing is not None else []
 
     def _scope(self) -> dict[str, list[str]]:
-        """Where events count: folders, and of those outside of the project only these paths."""
-        found = {self._root, os.path.join(self._root, "pipelines")}
+        """Where events count. Definitions may appear where none are yet."""
+        own = {self._root, os.path.join(self._root, "pipelines")}
+        names = {os.path.join(self._root, name) for name in ("mlpipe.toml", "pipeline.py", "pipelines")}
         standing = self._standing or self._gone
         if standing is None:
-            return {"folders": sorted(found), "outside": []}
-        return {"folders": sorted(found | standing.folders()), "outside": sorted(standing.outside())}
+            return {"folders": sorted(own), "whole": sorted(own), "names": sorted(names)}
+        scope = standing.scope()
+        return {"folders": sorted(own | scope.folders), "whole": sorted(scope.whole), "names": sorted(names | scope.names)}
 
     # ---- looking
 
@@ -304,6 +307,7 @@ def _load_what_a_run_needs() -> None:
     """So that nothing is imported between a save and the first instruction of a step."""
     from importlib import import_module
 
+    tempfile.gettempdir()  # it tries the folder out the first time
     for name in _NEEDED:
         import_module(f"mlpipe_engine.{name}")
 

@@ -48,6 +48,18 @@ class Ready:
     plans: tuple[StepPlan, ...]
 
 
+@dataclass(frozen=True)
+class Scope:
+    """Where changes count."""
+
+    folders: frozenset[str]
+    """Everything that counts lies in one of these."""
+    whole: frozenset[str]
+    """Folders of which every name counts, also one that is new."""
+    names: frozenset[str]
+    """What counts in the others."""
+
+
 @dataclass
 class _Changed:
     """A batch of changed paths, by what they belong to."""
@@ -139,21 +151,19 @@ class Standing:
                 into = self._undeclared_trees if then.startswith("tree") else self._undeclared
                 into[audit.absolute(self.root, path)].add(name)
 
-    def folders(self) -> frozenset[str]:
-        """Every folder in which something lies that the decisions rest on."""
-        found: set[str] = set()
+    def scope(self) -> Scope:
+        """Everything on disk that the decisions rest on, outside of the store."""
+        whole: set[str] = set()
+        named: set[str] = set(self._definition_paths)
         for key, info in (*self._stats.seen.items(), *self._stats.followed.items()):
             path = os.path.join(self.root, key)
-            found.add(path if info is not None and st.S_ISDIR(info.st_mode) else os.path.dirname(path))
-        found.update(os.path.dirname(path) for path in self._definition_paths)
+            if info is not None and st.S_ISDIR(info.st_mode):
+                whole.add(path)
+            named.add(path)
+        whole.update(name for kind, name, _ in self._definitions.witness if kind == "folder")
         store = os.path.join(self.root, ".mlpipe")
-        return frozenset(path for path in found if path != store and not path.startswith(store + "/"))
-
-    def outside(self) -> frozenset[str]:
-        """Paths outside of the project that the decisions rest on: interpreters, packages, undeclared files."""
-        found = {key for key in (*self._stats.seen, *self._stats.followed) if os.path.isabs(key)}
-        found.update(self._definition_paths)
-        return frozenset(path for path in found if not path.startswith(self.root + "/"))
+        folders = {path for path in whole | {os.path.dirname(path) for path in named} if path != store and not path.startswith(store + "/")}
+        return Scope(frozenset(folders), frozenset(whole & folders), frozenset(path for path in named if os.path.dirname(path) not in whole))
 
     def file_count(self) -> int:
         return sum(1 for info in self._stats.seen.values() if info is not None and st.S_ISREG(info.st_mode))

@@ -27,7 +27,7 @@ from mlpipe_engine.model.watch import Asked, Look, Looked, Note, Told, Trouble, 
 from mlpipe_engine.store import locks
 from mlpipe_engine.watch.notify import Notices
 from mlpipe_engine.watch.policy import Policy
-from mlpipe_engine.watch.settle import Settling, git_is_busy
+from mlpipe_engine.watch.settle import LONG_SECONDS, Settling, What, git_is_busy, is_editors_own
 
 RESCAN_SECONDS = 30.0
 POLL_SECONDS = 1.0
@@ -35,6 +35,8 @@ _SHARE = 300
 """A rescan is followed by a pause of at least so many times its own length: it never takes more than a third of a percent."""
 _POLL_SHARE = 20
 _LOCK_SECONDS = 0.5
+_SPARE_SECONDS = 0.1
+"""After a run began: its first step starts before the next spare asks for the processor."""
 _UNREAD_SECONDS = 60.0
 _ABSENT_SECONDS = 0.5
 _MOST_BACKOFF_SECONDS = 30.0
@@ -58,6 +60,16 @@ class _Process:
     started_any: bool = False
     superseded: bool = False
     over: bool = False
+
+
+@dataclass
+class _Early:
+    """A look at a batch that has not settled."""
+
+    count: int
+    number: int
+    paths: frozenset[str]
+    answer: dict[str, Any] | None = None
 
 
 class Watcher:
@@ -98,7 +110,14 @@ class Watcher:
         self._told_reason = ""
         self._failed = False
         self._own = _own_files()
-        self._outside: frozenset[str] = frozenset()
+        self._whole: frozenset[str] = frozenset()
+        self._names: frozenset[str] = frozenset()
+        self._early: _Early | None = None
+        self._carried: Look | None = None
+        """A look at steps that no run has taken up yet."""
+        self._aside: set[str] = set()
+        """Paths of the project that changed and that no decision rests on."""
+        self._aside_at = 0.0
         self._unread: dict[str, float] = {}
         """Paths that were said to be read by no step, and when."""
 
@@ -246,13 +265,15 @@ class Watcher:
             if fd in sources:
                 self._hear(sources[fd])
         for path, what in self._notices.take():
-            self._settling.take(path, what, now)
+            self._hint(path, what, now)
+        self._tell_aside(now)
+        self._look_early()
         self._take_answers()
         if self._is_gone():
             self._wait_for_project()
             return
         batch = self._settling.ready(time.monotonic())
-        if batch is not None:
+        if batch is not None and not self._was_early():
             self._more(batch.paths)
         if self._spare is None and not self._stopped and now >= self._not_before:
             self._spawn()
@@ -261,6 +282,8 @@ class Watcher:
     def _pause(self) -> float:
         now = time.monotonic()
         due = [self._next_rescan - now if self._next_rescan else RESCAN_SECONDS]
+        if self._aside:
+            due.append(self._aside_at - now)
         settled = self._settling.due()
         if settled is not None:
             due.append(settled - now)
@@ -268,19 +291,49 @@ class Watcher:
             due.append(self._not_before - now)
         return max(0.0, min(due))
 
+    def _look_early(self) -> None:
+        """One closed file is looked at while it may still settle; nothing is made of the answer before it has."""
+        path, spare = self._settling.quick(), self._spare
+        if path is not None and spare is not None and spare.is_ready and not self._asked_at and self._pending == set():
+            if self._early is None or self._early.count != self._settling.count:
+                self._early = _Early(self._settling.count, self._numbers + 1, frozenset((path,)))
+                self._look(frozenset((path,)))
+
+    def _was_early(self) -> bool:
+        """The batch that is due was looked at already: its answer counts from now on."""
+        early, self._early = self._early, None
+        if early is None:
+            return False
+        if early.answer is not None:
+            self._looked(early.answer, act=early.count == self._settling.count)
+        return early.count == self._settling.count
+
     def _more(self, paths: frozenset[str] | None) -> None:
         if paths is None or self._pending is None:
             self._pending = None
         else:
-            self._pending |= {path for path in paths if self._counts(path)}
+            self._pending |= paths
 
-    def _counts(self, path: str) -> bool:
+    def _hint(self, path: str, what: What, now: float) -> None:
+        """An event: of what a decision may rest on, of our own, or of something that nobody reads."""
         store = os.path.join(self._root, ".mlpipe")
         if path == store or path.startswith(store + "/") or path in self._own:
-            return False
-        if path != self._root and not path.startswith(self._root + "/"):
-            return path in self._outside or os.path.dirname(path) in self._outside
-        return self._policy.of(path) != "ignore"
+            return
+        folder = os.path.dirname(path)
+        inside = path == self._root or path.startswith(self._root + "/")
+        if what is not What.LOST and path not in self._names and path not in self._whole and folder not in self._whole:
+            if inside and not is_editors_own(os.path.basename(path)) and what in (What.CLOSED, What.GONE):
+                self._aside.add(path)
+                self._aside_at = now + LONG_SECONDS
+            return
+        if not inside or what is What.LOST or self._policy.of(path) != "ignore":
+            self._settling.take(path, what, now)
+
+    def _tell_aside(self, now: float) -> None:
+        if self._aside and now >= self._aside_at:
+            aside, self._aside = frozenset(self._aside), set()
+            if self._is_news(aside, now):
+                self._tell(Looked(look=Look(reloaded=self._shown(aside))))
 
     def _consider(self, now: float) -> None:
         """Let the spare look at what is pending, or at everything when it is time."""
@@ -328,6 +381,10 @@ class Watcher:
     def _take(self, process: _Process, message: dict[str, Any]) -> None:
         if "ready" in message:
             self._ready(process, message)
+        elif "looked" in message and self._early is not None and self._early.number == message["n"]:
+            self._early.answer = message
+            self._asked_at.pop(message["n"])
+            self._early.answer["paths"] = self._early.paths
         elif "looked" in message:
             self._looked(message)
         elif "failed" in message:
@@ -370,7 +427,7 @@ class Watcher:
 
     def _take_scope(self, scope: dict[str, list[str]]) -> None:
         assert self._notices is not None
-        self._outside = frozenset(scope["outside"])
+        self._whole, self._names = frozenset(scope["whole"]), frozenset(scope["names"])
         self._notices.watch(scope["folders"])
 
     def _reload_policy(self) -> None:
@@ -390,9 +447,10 @@ class Watcher:
             text = f"polling: {self._told_reason}" if self._told_reason else "file events come again"
             self._tell(Note(text=text))
 
-    def _looked(self, message: dict[str, Any]) -> None:
+    def _looked(self, message: dict[str, Any], *, act: bool = True) -> None:
+        """`act=False`: more is coming; what was found is kept until then."""
         assert self._notices is not None
-        began, paths = self._asked_at.pop(message["n"], (time.monotonic(), None))
+        began, paths = self._asked_at.pop(message["n"], (time.monotonic(), message.get("paths", frozenset())))
         now = time.monotonic()
         if paths is None and message["n"] >= 0:
             self._schedule_rescan(now, now - began)
@@ -413,8 +471,10 @@ class Watcher:
             self._tell(Looked(look=Look(edits=(), reloaded=self._shown(inside))))
         elif look.edits or look.steps:
             self._tell(Looked(look=look))
-        if look.steps or self._held == "running":
+        if act and not self._settling and (look.steps or self._held == "running" or self._carried is not None):
             self._act(look, paths)
+        elif look.steps:
+            self._carried = look
 
     def _is_news(self, paths: frozenset[str], now: float) -> bool:
         """A log that grows in a folder of sources is not told again and again."""
@@ -431,7 +491,9 @@ class Watcher:
     def _act(self, look: Look, paths: frozenset[str] | None) -> None:
         """Run what is touched: at once, after an answer, or after what runs."""
         if look.steps:
-            self._line = str(look)
+            self._line, self._carried = str(look), look
+        elif self._carried is not None:
+            look = self._carried
         edited = {os.path.join(self._root, edit.path) for edit in look.edits if edit.kind != "same"} | set(paths or ())
         actions = {self._policy.of(path) for path in edited}
         if look.edits and actions and actions <= {"ignore"}:
@@ -480,8 +542,8 @@ class Watcher:
         process.left, process.keys = set(run["steps"]), run["keys"]
         self._runners.append(process)
         self._spare = None
-        self._touched = set()
-        self._spawn()
+        self._touched, self._carried = set(), None
+        self._not_before = time.monotonic() + _SPARE_SECONDS
 
     def _event(self, process: _Process, event: Event) -> None:
         if isinstance(event, StepChanged):

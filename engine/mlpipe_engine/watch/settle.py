@@ -64,6 +64,8 @@ class Settling:
         self._closed: dict[str, int] = {}
         self._first = self._latest = 0.0
         self._lost = False
+        self.count = 0
+        """Grows with every event that counts: whoever looked early knows whether anything came since."""
 
     def take(self, path: str, what: What, now: float) -> None:
         """An event; `path` is absolute."""
@@ -72,6 +74,7 @@ class Settling:
         if not self:
             self._first = now
         self._latest = now
+        self.count += 1
         if what is What.LOST or len(self._last) >= MOST_PATHS:
             self._lost = True
             return
@@ -97,10 +100,16 @@ class Settling:
         """When the batch may be taken, on the clock of `take`; None while there is none."""
         if not self:
             return None
-        quick = not self._lost and len(self._last) == 1 and all(self._is_done(path) for path in self._last)
-        if quick:
+        if self.quick() is not None:
             return min(self._latest + SHORT_SECONDS, self._first + MOST_SECONDS)
         return min(self._latest + LONG_SECONDS, self._first + MOST_SECONDS)
+
+    def quick(self) -> str | None:
+        """The one file that was closed, when nothing else is in the batch."""
+        if self._lost or len(self._last) != 1:
+            return None
+        (path,) = self._last
+        return path if self._is_done(path) else None
 
     def _is_done(self, path: str) -> bool:
         return self._last[path] in (What.CLOSED, What.TOUCHED) and self._closed.get(path, 0) < _BURST
