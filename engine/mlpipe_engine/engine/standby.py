@@ -97,8 +97,7 @@ class StandBy:
         self._pipeline: str | None = wish["pipeline"]
         self._options = wire.load(SubmitOptions, wish["options"])
         self._keys: dict[str, str] = wish["keys"]
-        """Of steps that a run in progress is making; they are not wanted unless their files are others by now."""
-        self._reconciles: bool = wish["reconciles"]
+        """Of steps that the spare before this one ran or left alone: they are not wanted unless their files are others by now."""
         _load_what_a_run_needs()
         self._begin()
         while (message := self._line.read()) is not None:
@@ -154,12 +153,10 @@ class StandBy:
 
     def _first_look(self, standing: Standing) -> Look:
         """What there is to do already: what changed while nobody watched, or what a run in progress does not have yet."""
-        if self._keys:
-            standing.want_what_differs(self._keys)
-        if self._reconciles:
-            standing.wanted |= {
-                name for name in standing.to_run() if not _only_disabled(standing.plans[name]) and name not in self._keys
-            }
+        standing.want_what_differs(self._keys)
+        standing.wanted |= {
+            name for name in standing.to_run() if name not in self._keys and not _only_disabled(standing.plans[name])
+        }
         names = standing.in_order(standing.wanted)
         causes = dict.fromkeys(
             str(cause)
@@ -168,7 +165,11 @@ class StandBy:
             for cause in decision.because[:1]
         )
         text = ", ".join(list(causes)[:3]) + (f" and {len(causes) - 3} more causes" if len(causes) > 3 else "")
-        return Look(reloaded=text or "up to date", steps=names, untouched=standing.in_order(standing.plans.keys() - set(names)))
+        return Look(
+            reloaded=text or ("something changed meanwhile" if names else "up to date"),
+            steps=names,
+            untouched=standing.in_order(standing.plans.keys() - set(names)),
+        )
 
     def _changed_look(self, before: Standing, after: Standing) -> Look:
         moved = {name for name, plan in after.plans.items() if _is_other(before.plans.get(name), plan)}
@@ -263,7 +264,9 @@ class StandBy:
         def sink(event: Event) -> None:
             if begun:  # told behind the first step's start: the keys take a moment
                 run_id, number = begun.pop()
-                self._line.tell(running={"id": run_id, "number": number, "steps": will, "keys": standing.keys(will)})
+                self._line.tell(
+                    running={"id": run_id, "number": number, "steps": will, "keys": standing.keys({*will, *standing.to_run()})}
+                )
             self._line.tell(event=wire.dump(event))
 
         record = engine.host_ready(standing.spec, ready, lambda run_id, number: begun.append((run_id, number)), sink)

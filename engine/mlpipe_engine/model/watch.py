@@ -78,6 +78,11 @@ class WatchBegan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpareReady:
+    """Everything is decided and loaded: what is saved from now on runs without waiting for an interpreter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
     """A change was looked at."""
 
@@ -106,4 +111,4 @@ class Trouble:
     """Of the user's definition."""
 
 
-Told = WatchBegan | Looked | Asked | Note | Trouble | Event
+Told = WatchBegan | SpareReady | Looked | Asked | Note | Trouble | Event

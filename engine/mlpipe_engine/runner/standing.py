@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import stat as st
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from mlpipe_engine.definitions.loader import Definitions
     from mlpipe_engine.hashing.stat_cache import StatCache
     from mlpipe_engine.runner.decisions import Decisions
+
+
+_FRESH_NS = 300_000_000
 
 
 class MustReload(Exception):
@@ -162,8 +166,16 @@ class Standing:
             named.add(path)
         whole.update(name for kind, name, _ in self._definitions.witness if kind == "folder")
         store = os.path.join(self.root, ".mlpipe")
-        folders = {path for path in whole | {os.path.dirname(path) for path in named} if path != store and not path.startswith(store + "/")}
-        return Scope(frozenset(folders), frozenset(whole & folders), frozenset(path for path in named if os.path.dirname(path) not in whole))
+        folders = {
+            path
+            for path in whole | {os.path.dirname(path) for path in named}
+            if path != store and not path.startswith(store + "/")
+        }
+        return Scope(
+            frozenset(folders),
+            frozenset(whole & folders),
+            frozenset(path for path in named if os.path.dirname(path) not in whole),
+        )
 
     def file_count(self) -> int:
         return sum(1 for info in self._stats.seen.values() if info is not None and st.S_ISREG(info.st_mode))
@@ -175,7 +187,10 @@ class Standing:
 
         After MustReload or another error nothing has changed here.
         """
-        changed = self._sorted(self._suspects(paths), told=paths is not None)
+        suspects = self._suspects(paths)
+        if paths is None and (fresh := [path for path in suspects if _is_being_written(path)]):
+            return Look(again=tuple(fresh), untouched=self._names(self._plans))
+        changed = self._sorted(suspects)
         try:
             trees = self._new_trees(changed)
         except SnapshotError as error:
@@ -259,7 +274,7 @@ class Standing:
         witness = self._definitions.witness
         return [name for kind, name, mark in witness if kind != "env" and signature_of(kind, name, os.environ) != mark]
 
-    def _sorted(self, suspects: list[str], *, told: bool) -> _Changed:
+    def _sorted(self, suspects: list[str]) -> _Changed:
         """What the paths belong to. Raises MustReload."""
         changed = _Changed()
         stale = set(self._stale_definitions()) if any(path in self._definition_paths for path in suspects) else set()
@@ -547,6 +562,14 @@ def _moved(path: str, before: os.stat_result | None) -> bool:
         now.st_mtime_ns != before.st_mtime_ns or now.st_ctime_ns != before.st_ctime_ns or now.st_ino != before.st_ino
         or now.st_size != before.st_size or now.st_mode != before.st_mode
     )  # fmt: skip
+
+
+def _is_being_written(path: str) -> bool:
+    """Whether it changed a moment ago: nobody told that its writer is done."""
+    try:
+        return 0 <= time.time_ns() - os.lstat(path).st_mtime_ns < _FRESH_NS
+    except OSError:
+        return False
 
 
 def _moved_kind(path: str, before: os.stat_result) -> bool:

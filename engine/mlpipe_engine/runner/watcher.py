@@ -23,11 +23,12 @@ from mlpipe_engine.model import wire
 from mlpipe_engine.model.events import Event, RunFinished, StepChanged
 from mlpipe_engine.model.spec import SubmitOptions
 from mlpipe_engine.model.states import FINAL, State
-from mlpipe_engine.model.watch import Asked, Look, Looked, Note, Told, Trouble, WatchBegan
+from mlpipe_engine.model.watch import Asked, Look, Looked, Note, SpareReady, Told, Trouble, WatchBegan
 from mlpipe_engine.store import locks
 from mlpipe_engine.watch.notify import Notices
 from mlpipe_engine.watch.policy import Policy
-from mlpipe_engine.watch.settle import LONG_SECONDS, Settling, What, git_is_busy, is_editors_own
+from mlpipe_engine.snapshots.ignore import is_editors_own
+from mlpipe_engine.watch.settle import LONG_SECONDS, Settling, What, git_is_busy
 
 RESCAN_SECONDS = 30.0
 POLL_SECONDS = 1.0
@@ -38,6 +39,7 @@ _LOCK_SECONDS = 0.5
 _SPARE_SECONDS = 0.1
 """After a run began: its first step starts before the next spare asks for the processor."""
 _UNREAD_SECONDS = 60.0
+_ECHO_SECONDS = 3.0
 _ABSENT_SECONDS = 0.5
 _MOST_BACKOFF_SECONDS = 30.0
 
@@ -54,7 +56,6 @@ class _Process:
     number: int = 0
     left: set[str] = field(default_factory=set)
     """Steps of its run that will run and are not final yet."""
-    keys: dict[str, str] = field(default_factory=dict)
     since: dict[str, float] = field(default_factory=dict)
     """When its running steps began, by the monotonic clock."""
     started_any: bool = False
@@ -112,12 +113,17 @@ class Watcher:
         self._own = _own_files()
         self._whole: frozenset[str] = frozenset()
         self._names: frozenset[str] = frozenset()
+        self._keys: dict[str, str] = {}
+        """What the last spare that ran knew of the steps it ran or left alone."""
         self._early: _Early | None = None
+        self._says_ready = False
         self._carried: Look | None = None
         """A look at steps that no run has taken up yet."""
         self._aside: set[str] = set()
         """Paths of the project that changed and that no decision rests on."""
         self._aside_at = 0.0
+        self._edits: dict[str, float] = {}
+        """Files that were said to have changed, and when."""
         self._unread: dict[str, float] = {}
         """Paths that were said to be read by no step, and when."""
 
@@ -225,13 +231,7 @@ class Watcher:
         finally:
             theirs.close()
         self._spare = _Process(process, ours)
-        keys: dict[str, str] = {}
-        for runner in self._runners:
-            if not runner.over:
-                keys |= {name: key for name, key in runner.keys.items() if name in runner.left}
-        self._send(stand={
-            "pipeline": self._pipeline, "options": wire.dump(self._options), "keys": keys, "reconciles": self._reconciles,
-        })  # fmt: skip
+        self._send(stand={"pipeline": self._pipeline, "options": wire.dump(self._options), "keys": self._keys})
         self._asked_at.clear()
 
     def _retry_later(self) -> None:
@@ -347,6 +347,9 @@ class Watcher:
         if self._pending is None or self._pending:
             pending, self._pending = self._pending, set()
             self._look(None if pending is None else frozenset(pending))
+        elif self._says_ready:
+            self._says_ready = False
+            self._tell(SpareReady())
 
     def _look(self, paths: frozenset[str] | None) -> None:
         self._numbers += 1
@@ -421,9 +424,10 @@ class Watcher:
             self._tell(Looked(look=look))
         elif look.steps:
             self._tell(Looked(look=look))
+        self._says_ready = True
         self._reconciles = False
         if self._touched:
-            self._act(look, None)
+            self._act(look, None if self._pending is None else frozenset(self._pending))
 
     def _take_scope(self, scope: dict[str, list[str]]) -> None:
         assert self._notices is not None
@@ -469,12 +473,18 @@ class Watcher:
         unread = bool(inside) and not look.edits and not look.reloaded
         if unread and self._is_news(inside, now):
             self._tell(Looked(look=Look(edits=(), reloaded=self._shown(inside))))
-        elif look.edits or look.steps:
+        elif (look.edits or look.steps) and not self._is_echo(look, now):
             self._tell(Looked(look=look))
         if act and not self._settling and (look.steps or self._held == "running" or self._carried is not None):
             self._act(look, paths)
         elif look.steps:
             self._carried = look
+
+    def _is_echo(self, look: Look, now: float) -> bool:
+        """An event of a change that a rescan, or the spare before this one, has seen already."""
+        known = {path for path, at in self._edits.items() if now - at < _ECHO_SECONDS}
+        self._edits = {path: now for path in known} | {edit.path: now for edit in look.edits if edit.kind != "same"}
+        return not look.steps and all(edit.kind == "same" and edit.path in known for edit in look.edits)
 
     def _is_news(self, paths: frozenset[str], now: float) -> bool:
         """A log that grows in a folder of sources is not told again and again."""
@@ -494,15 +504,11 @@ class Watcher:
             self._line, self._carried = str(look), look
         elif self._carried is not None:
             look = self._carried
-        edited = {os.path.join(self._root, edit.path) for edit in look.edits if edit.kind != "same"} | set(paths or ())
+        edited = {os.path.join(self._root, edit.path) for edit in look.edits if edit.kind != "same"} or set(paths or ())
         actions = {self._policy.of(path) for path in edited}
-        if look.edits and actions and actions <= {"ignore"}:
+        if actions and actions <= {"ignore"}:
             return
-        if (
-            look.edits
-            and "ask" in actions
-            and "run" not in {self._policy.of(os.path.join(self._root, edit.path)) for edit in look.edits}
-        ):
+        if "ask" in actions and "run" not in actions:
             self._held = "asked"
             self._tell(Asked(look=look))
             return
@@ -539,7 +545,7 @@ class Watcher:
 
     def _running(self, process: _Process, run: dict[str, Any]) -> None:
         process.run_id, process.number = run["id"], run["number"]
-        process.left, process.keys = set(run["steps"]), run["keys"]
+        process.left, self._keys = set(run["steps"]), run["keys"]
         self._runners.append(process)
         self._spare = None
         self._touched, self._carried = set(), None
@@ -645,6 +651,7 @@ class Watcher:
         self._tell(Note(text=f"{self._root} is back"))
         self._settling = Settling(lambda: git_is_busy(self._root))
         self._pending, self._reconciles, self._told_reason, self._failed = set(), True, "", False
+        self._keys = {}
         os.makedirs(os.path.join(self._root, ".mlpipe", "locks"), exist_ok=True)
         self._reload_policy()
         if self._wait_for_turn():

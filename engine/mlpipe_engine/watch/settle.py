@@ -8,10 +8,11 @@ inside of the batch leave no trace, so a save by rename counts as one closed fil
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
+
+from mlpipe_engine.snapshots.ignore import is_editors_own
 
 SHORT_SECONDS, LONG_SECONDS, MOST_SECONDS, GIT_SECONDS = 0.010, 0.300, 2.0, 30.0
 _BURST = 3
@@ -37,16 +38,6 @@ class What(Enum):
     """Events were lost."""
 
 
-_EDITORS = re.compile(
-    r"\..*\.sw[a-px]|4913|.*~|\.#.*|#.*#|\.goutputstream-.*|.*___jb_(?:tmp|old|bak)___|\..*\.kate-swp|\.~lock\..*#|\.nfs[0-9a-f]{8,}"
-)
-
-
-def is_editors_own(name: str) -> bool:
-    """Swap, backup and lock files that editors put beside the file they edit."""
-    return _EDITORS.fullmatch(name) is not None
-
-
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Paths that may have changed; None: any of them."""
@@ -63,6 +54,7 @@ class Settling:
         self._made_here: set[str] = set()
         self._closed: dict[str, int] = {}
         self._first = self._latest = 0.0
+        self._busy_since: float | None = None
         self._lost = False
         self.count = 0
         """Grows with every event that counts: whoever looked early knows whether anything came since."""
@@ -100,6 +92,8 @@ class Settling:
         """When the batch may be taken, on the clock of `take`; None while there is none."""
         if not self:
             return None
+        if self._busy_since is not None:
+            return self._latest + LONG_SECONDS
         if self.quick() is not None:
             return min(self._latest + SHORT_SECONDS, self._first + MOST_SECONDS)
         return min(self._latest + LONG_SECONDS, self._first + MOST_SECONDS)
@@ -119,10 +113,11 @@ class Settling:
         due = self.due()
         if due is None or now < due:
             return None
-        if now < self._first + GIT_SECONDS and self._git_is_busy():
-            self._latest = now
-            self._first = max(self._first, now - MOST_SECONDS + LONG_SECONDS)
+        if self._git_is_busy() and now < (self._busy_since if self._busy_since is not None else now) + GIT_SECONDS:
+            self._busy_since = now if self._busy_since is None else self._busy_since
+            self._latest, self._first = now, now - MOST_SECONDS + LONG_SECONDS
             return None
+        self._busy_since = None
         batch = Batch(None if self._lost else frozenset(self._last))
         self._last, self._made_here, self._closed, self._lost = {}, set(), {}, False
         return batch
