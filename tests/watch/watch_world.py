@@ -50,7 +50,7 @@ class Watching:
                         return self.said[at]
                 left = deadline - time.monotonic()
                 if left <= 0 or self.process.poll() is not None:
-                    raise AssertionError(f"not said: {[line for line in self.said]}\n{self._errors()}")
+                    raise AssertionError(f"not said: {self.said}\n{self._errors()}")
                 self._more.wait(min(left, 0.1))
 
     def _errors(self) -> str:

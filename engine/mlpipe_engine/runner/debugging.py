@@ -169,7 +169,7 @@ def lay_out(
         root=root, state_dir=state_dir, workspace=workspace, spec=decisions.spec, options=decisions.options, parameters=decisions.parameters,
         selection=frozenset((step.name,)), parents={}, finished_before={}, decisions=decisions, snapshots=snapshots,
         artifacts=artifacts, queries=queries, executor=ProcessExecutor(), leases=Leases(), recorder=recorder, signaled=lambda: None,
-        cancel_requested=lambda: False, wake=lambda: None, bench=place,
+        cancel_requested=lambda: False, superseded=tuple, wake=lambda: None, bench=place,
         journal=Journal(state_dir), max_log_bytes=0, place=_identity_of(state_dir),
     )  # fmt: skip
     plan = StepPlan(step=step.name, decision=Execute((Cause(kind="debug", subject="laid out by hand"),)), code=code)

@@ -505,7 +505,7 @@ class Standing:
         if len(self._steps) <= whole_below:
             plans |= {name: plan for name, plan in self._plans.items() if isinstance(plan.decision, Reuse | Skip)}
         decisions = self._decisions.renewed(self._decisions.resolver)
-        for name in {parent for name in plans for parent in self._parents[name]} - plans.keys():
+        for name in {parent for step in plans for parent in self._parents[step]} - plans.keys():
             plan = self._plans.get(name)
             if plan is not None and isinstance(plan.decision, Reuse):
                 decisions.note_outputs(name, dict(plan.decision.result.outputs))

@@ -24,10 +24,10 @@ from mlpipe_engine.model.events import Event, RunFinished, StepChanged
 from mlpipe_engine.model.spec import SubmitOptions
 from mlpipe_engine.model.states import FINAL, State
 from mlpipe_engine.model.watch import Asked, Look, Looked, Note, SpareReady, Told, Trouble, WatchBegan
+from mlpipe_engine.snapshots.ignore import is_editors_own
 from mlpipe_engine.store import locks
 from mlpipe_engine.watch.notify import Notices
 from mlpipe_engine.watch.policy import Policy
-from mlpipe_engine.snapshots.ignore import is_editors_own
 from mlpipe_engine.watch.settle import LONG_SECONDS, Settling, What, git_is_busy
 
 RESCAN_SECONDS = 30.0
@@ -294,10 +294,11 @@ class Watcher:
     def _look_early(self) -> None:
         """One closed file is looked at while it may still settle; nothing is made of the answer before it has."""
         path, spare = self._settling.quick(), self._spare
-        if path is not None and spare is not None and spare.is_ready and not self._asked_at and self._pending == set():
-            if self._early is None or self._early.count != self._settling.count:
-                self._early = _Early(self._settling.count, self._numbers + 1, frozenset((path,)))
-                self._look(frozenset((path,)))
+        if path is None or spare is None or not spare.is_ready or self._asked_at or self._pending != set():
+            return
+        if self._early is None or self._early.count != self._settling.count:
+            self._early = _Early(self._settling.count, self._numbers + 1, frozenset((path,)))
+            self._look(frozenset((path,)))
 
     def _was_early(self) -> bool:
         """The batch that is due was looked at already: its answer counts from now on."""
@@ -483,7 +484,7 @@ class Watcher:
     def _is_echo(self, look: Look, now: float) -> bool:
         """An event of a change that a rescan, or the spare before this one, has seen already."""
         known = {path for path, at in self._edits.items() if now - at < _ECHO_SECONDS}
-        self._edits = {path: now for path in known} | {edit.path: now for edit in look.edits if edit.kind != "same"}
+        self._edits = dict.fromkeys(known, now) | {edit.path: now for edit in look.edits if edit.kind != "same"}
         return not look.steps and all(edit.kind == "same" and edit.path in known for edit in look.edits)
 
     def _is_news(self, paths: frozenset[str], now: float) -> bool:

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from mlpipe_engine.watch.mounts import silent_mount
 from mlpipe_engine.watch.settle import MOST_PATHS, What
@@ -235,7 +235,7 @@ class _Recursive:
             self._observer.unschedule(self._scheduled.pop(path))
         for path in tops - self._scheduled.keys():
             try:
-                self._scheduled[path] = self._observer.schedule(self, path, recursive=True)
+                self._scheduled[path] = self._observer.schedule(cast(Any, self), path, recursive=True)
             except OSError as error:
                 self.problem = f"file events do not come from {path}: {error.strerror}"
 
