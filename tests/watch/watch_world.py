@@ -20,10 +20,11 @@ PATIENCE_SECONDS = 30.0
 class Watching:
     """Documents in the order they came; `since` marks where the next look begins."""
 
-    def __init__(self, world: World, *words: str, **environment: str) -> None:
+    def __init__(self, world: World, *words: str, under: tuple[str, ...] = (), **environment: str) -> None:
+        """`under`: words that start the command, such as those of unshare."""
         self.world = world
         self.process = subprocess.Popen(
-            world.command("watch", "--json", *words), cwd=world.root, env=world.environment(**environment), stdin=subprocess.DEVNULL,
+            [*under, *world.command("watch", "--json", *words)], cwd=world.root, env=world.environment(**environment), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.said: list[dict[str, Any]] = []
@@ -117,8 +118,8 @@ class Watching:
 
 
 @contextmanager
-def watching(world: World, *words: str, **environment: str) -> Iterator[Watching]:
-    made = Watching(world, *words, **environment)
+def watching(world: World, *words: str, under: tuple[str, ...] = (), **environment: str) -> Iterator[Watching]:
+    made = Watching(world, *words, under=under, **environment)
     try:
         yield made
     finally:
