@@ -19,6 +19,7 @@ TITLES = {
     "W3": "One source changed",
     "W3t": "One source touched, its bytes the same",
     "W4": "Start-up, a project of ten steps",
+    "W8": "Watch mode",
     "W9": "The store",
 }
 

@@ -172,7 +172,13 @@ def test_a_full_disk_is_told_and_got_over(world: World, tmp_path: Path) -> None:
     mount.mkdir()
     three_steps(world)
     world.write("ballast", b"0" * 1_000_000)
-    small = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=3m none "$0" && cp -r "$1"/. "$0" && cd "$0" && shift && exec "$@"')
+    small = (
+        "unshare",
+        "-m",
+        "sh",
+        "-c",
+        'mount -t tmpfs -o size=3m none "$0" && cp -r "$1"/. "$0" && cd "$0" && shift && exec "$@"',
+    )
     with watching(world, under=(*small, str(mount), str(world.root))) as watch:
         watch.finished()
         watch.is_ready()

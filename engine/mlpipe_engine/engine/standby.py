@@ -79,11 +79,12 @@ class Line:
 
 
 class StandBy:
-    """`pipeline`: its name, or None for the only one. `options`: of every run."""
-
     def __init__(self, root: str, line: Line) -> None:
         self._root = root
         self._line = line
+        self._pipeline: str | None = None
+        self._options = SubmitOptions(experiment="")
+        self._keys: dict[str, str] = {}
         self._engine: Engine | None = None
         self._standing: Standing | None = None
         self._gone: Standing | None = None
@@ -94,15 +95,12 @@ class StandBy:
         if first is None:
             return 0
         wish = first["stand"]
-        self._pipeline: str | None = wish["pipeline"]
         self._options = wire.load(SubmitOptions, wish["options"])
-        self._keys: dict[str, str] = wish["keys"]
-        """Of steps that the spare before this one ran or left alone: they are not wanted unless their files are others by now."""
         _load_what_a_run_needs()
-        self._begin()
+        self.stand(wish["pipeline"], wish["keys"])
         while (message := self._line.read()) is not None:
             if "look" in message:
-                self._look(message["look"], message["n"])
+                self.look(message["look"], message["n"])
             elif "want" in message:
                 self._want_everything()
             elif "run" in message and self._run(message["run"]):
@@ -111,7 +109,10 @@ class StandBy:
 
     # ---- standing
 
-    def _begin(self) -> None:
+    def stand(self, pipeline: str | None, keys: dict[str, str]) -> None:
+        """Decide everything. `keys`: of steps that the spare before this one ran or left alone: they are not wanted unless their
+        files are others by now."""
+        self._pipeline, self._keys = pipeline, keys
         try:
             look = self._stand()
         except MlpipeError as error:
@@ -201,7 +202,7 @@ class StandBy:
 
     # ---- looking
 
-    def _look(self, paths: list[str] | None, number: int) -> None:
+    def look(self, paths: list[str] | None, number: int) -> None:
         from mlpipe_engine.runner.standing import MustReload
 
         try:
