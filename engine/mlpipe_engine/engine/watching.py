@@ -73,7 +73,7 @@ class WatchVerbs(Experimenting):
         lock = locks.try_lock(self._life_path(run_id), f"pid {os.getpid()}")
         assert lock is not None, "nobody else knows this id"
         values = parameters.effective(spec, dict(ready.options.parameters))
-        with self._writable().write() as db:
+        with self._writable().write(durable=False) as db:  # its first event is told when a later write has made it durable
             run_rows.insert_run(db, run_id, spec, ready.options, values, utc_now(), ready.selection, kept=kept)
             for key, text in self._fresh_texts.items():
                 results.put_cached(db, key, text)

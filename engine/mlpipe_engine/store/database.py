@@ -99,13 +99,17 @@ class Database:
             raise translated(error, os.path.join(self._state_dir, "state.db")) from error
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, durable when the block ends (synchronous=FULL). Keep it short: no hashing, no file work inside."""
+    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction, durable when the block ends (synchronous=FULL). Keep it short: no hashing, no file work inside.
+
+        `durable=False`: not before the next one that is; for what nobody is told of until then.
+        """
         try:
             if self._first_write is not None:
                 looking, self._connection, self._first_write = self._connection, self._first_write(), None
                 looking.close()
             with self._locked():
+                self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._connection
