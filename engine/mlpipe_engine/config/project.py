@@ -29,6 +29,8 @@ class ComputeConfig:
     """What is noticed of undeclared reads: "python", "full" (strace) or "off"."""
     isolation: str = "none"
     """ "strict": undeclared reads are refused (Landlock)."""
+    preload: tuple[str, ...] = ()
+    """Modules that a warm interpreter imports once, to fork Python steps from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ _SCHEMA: dict[str, dict[str, str]] = {
     "environments": {"find_links": "texts", "no_index": "flag"},
     "store": {"quota": "quota", "network": "switch", "max_log": "size"},
     "watch": {"run": "texts", "ask": "texts", "ignore": "texts", "restart_below": "duration", "poll": "switch"},
-    "compute.*": {"kind": "text", "cpus": "number", "memory": "size", "python": "text", "audit": "choice", "isolation": "choice"},
+    "compute.*": {"kind": "text", "cpus": "number", "memory": "size", "python": "text", "audit": "choice", "isolation": "choice", "preload": "modules"},
 }
 """Table -> key -> what is expected."""
 _TABLES = ("project", "default", "store", "compute", "environments", "watch")
@@ -136,6 +138,7 @@ def load_config(root: str) -> ProjectConfig:
             name=name, kind=table.get("kind", "process"), cpus=table.get("cpus"),
             memory_bytes=size_bytes(table["memory"]) if "memory" in table else None, python=table.get("python"),
             audit=table.get("audit", "python"), isolation=table.get("isolation", "none"),
+            preload=(table["preload"],) if isinstance(table.get("preload"), str) else tuple(table.get("preload", ())),
         )
         for name, table in document.get("compute", {}).items()
     ]  # fmt: skip
@@ -305,6 +308,10 @@ def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str,
         texts = value if isinstance(value, list) else [value]
         if wanted == "texts" and not all(isinstance(item, str) and item.strip() for item in texts):
             raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="a text, or a list of texts")
+        if wanted == "modules" and not all(
+            isinstance(item, str) and all(part.isidentifier() for part in item.split(".")) for item in texts
+        ):
+            raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected='names of modules, such as ["numpy"]')
         if wanted == "switch" and not isinstance(value, bool):
             raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="true or false")
         if wanted == "quota":

@@ -25,6 +25,7 @@ from mlpipe_engine.ports import Executor
 from mlpipe_engine.runner import watching
 from mlpipe_engine.runner.collect import Borrowed
 from mlpipe_engine.runner.decisions import Decisions
+from mlpipe_engine.runner.warming import warmed
 from mlpipe_engine.runner.watching import Watch
 from mlpipe_engine.store import results
 from mlpipe_engine.store.journal import Journal
@@ -186,7 +187,8 @@ class RunParts:
         known = (sdk, home, task.argv[0])
         scope = watching.scope_of(step, layout, compute, description, root=self.root, known=known, source=source)
         strict = compute.isolation == "strict"
-        return watching.watched(task, scope, compute, layout, sdk, home), Watch(scope, resolver.stats, strict)
+        task = watching.watched(task, scope, compute, layout, sdk, home)
+        return warmed(task, step, compute, scope, self.state_dir), Watch(scope, resolver.stats, strict)
 
     def keep_digests(self) -> None:
         """Digests of undeclared files that were computed while the run went on."""
