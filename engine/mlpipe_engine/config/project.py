@@ -99,7 +99,15 @@ _SCHEMA: dict[str, dict[str, str]] = {
     "environments": {"find_links": "texts", "no_index": "flag"},
     "store": {"quota": "quota", "network": "switch", "max_log": "size"},
     "watch": {"run": "texts", "ask": "texts", "ignore": "texts", "restart_below": "duration", "poll": "switch"},
-    "compute.*": {"kind": "text", "cpus": "number", "memory": "size", "python": "text", "audit": "choice", "isolation": "choice", "preload": "modules"},
+    "compute.*": {
+        "kind": "text",
+        "cpus": "number",
+        "memory": "size",
+        "python": "text",
+        "audit": "choice",
+        "isolation": "choice",
+        "preload": "modules",
+    },
 }
 """Table -> key -> what is expected."""
 _TABLES = ("project", "default", "store", "compute", "environments", "watch")

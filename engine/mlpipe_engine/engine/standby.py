@@ -125,7 +125,7 @@ class StandBy:
         """Ahead of the next run; what fails here fails again, and is told, when there is one."""
         if self._engine is not None and self._standing is not None:
             with suppress(MlpipeError):
-                self._engine.make_ready(self._standing.spec)
+                self._engine.make_ready(self._standing.spec, self._standing.warm_starts(self._engine.state_dir))
 
     def _say_ready(self, look: Look) -> None:
         assert self._standing is not None and self._engine is not None

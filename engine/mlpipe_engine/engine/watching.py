@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -17,6 +17,7 @@ from mlpipe_engine.store import runs as run_rows
 
 if TYPE_CHECKING:
     from mlpipe_engine.executors.process import ProcessExecutor
+    from mlpipe_engine.model.execution import WarmStart
     from mlpipe_engine.runner.standing import Ready
     from mlpipe_engine.runner.watcher import Watcher
 
@@ -49,8 +50,11 @@ class WatchVerbs(Experimenting):
         self.remove_runs((run,))
         return True
 
-    def make_ready(self, spec: PipelineSpec) -> tuple[str, ProcessExecutor]:
-        """Do now what the next run of this pipeline would have to do between a save and its first step."""
+    def make_ready(self, spec: PipelineSpec, warm: Iterable[tuple[str, WarmStart]] = ()) -> tuple[str, ProcessExecutor]:
+        """Do now what the next run of this pipeline would have to do between a save and its first step.
+
+        `warm`: programs and what they preload, for steps to be forked from.
+        """
         from mlpipe_engine.executors.process import ProcessExecutor
 
         database = self._writable()
@@ -58,6 +62,8 @@ class WatchVerbs(Experimenting):
             kept = run_rows.keep_spec(db, spec)
         executor = self._made_ready[1] if self._made_ready else ProcessExecutor()
         executor.launch()
+        for python, wish in warm:
+            executor.warm_up(python, wish)
         self._made_ready = kept, executor
         self.tracing_problem()
         return self._made_ready

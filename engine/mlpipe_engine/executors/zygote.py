@@ -14,7 +14,14 @@ import signal
 import socket
 import sys
 
-PINNED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS")
+PINNED = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
 """Set to 1 while modules are imported, so that no library starts threads; a step gets what it would have had."""
 
 
@@ -152,7 +159,12 @@ def set_threads(wanted):
     for path in paths:
         base = os.path.basename(path)
         if "openblas" in base:
-            names = ("openblas_set_num_threads", "openblas_set_num_threads64_", "scipy_openblas_set_num_threads64_", "scipy_openblas_set_num_threads")
+            names = (
+                "openblas_set_num_threads",
+                "openblas_set_num_threads64_",
+                "scipy_openblas_set_num_threads64_",
+                "scipy_openblas_set_num_threads",
+            )
         elif base.startswith(("libgomp", "libomp", "libiomp")):
             names = ("omp_set_num_threads",)
         else:

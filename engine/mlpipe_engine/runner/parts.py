@@ -164,7 +164,7 @@ class RunParts:
             environment["PYTHONDONTWRITEBYTECODE"] = "1"
         environment |= staging.variables(step, layout, self.parameters, self._about(run, step, attempt))
         environment["PYTHONPATH"] = os.pathsep.join(
-            filter(None, [_sdk_dir(self.state_dir), _roots_hook(layout), dict(step.environment_variables).get("PYTHONPATH")])
+            filter(None, [sdk_dir(self.state_dir), _roots_hook(layout), dict(step.environment_variables).get("PYTHONPATH")])
         )
         environment |= {"MLPIPE_ATTEMPT": attempt_id, "MLPIPE_RUN": run.id}
         words = staging.argv(step, layout, self.parameters, interpreter.path)
@@ -181,7 +181,7 @@ class RunParts:
     def _watched(
         self, step: StepSpec, layout: staging.Layout, task: StepTask, description: EnvironmentDescription
     ) -> tuple[StepTask, Watch]:
-        resolver, sdk, home = self.decisions.resolver, _sdk_dir(self.state_dir), f"{self.state_dir}/home"
+        resolver, sdk, home = self.decisions.resolver, sdk_dir(self.state_dir), f"{self.state_dir}/home"
         compute = resolver.compute(self.decisions.compute_of(step))
         source = resolver.directory(step) if step.source_directory is not None else ""
         known = (sdk, home, task.argv[0])
@@ -245,7 +245,7 @@ def _roots_hook(layout: staging.Layout) -> str | None:
 
 
 @lru_cache(maxsize=4)
-def _sdk_dir(state_dir: str) -> str:
+def sdk_dir(state_dir: str) -> str:
     """A copy of the step side in the project: a step imports nothing from where the engine is installed."""
     from hashlib import sha256
     from importlib.util import find_spec

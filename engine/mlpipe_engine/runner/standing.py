@@ -32,6 +32,7 @@ from mlpipe_engine.runner.planning import decide_in_order
 if TYPE_CHECKING:
     from mlpipe_engine.definitions.loader import Definitions
     from mlpipe_engine.hashing.stat_cache import StatCache
+    from mlpipe_engine.model.execution import WarmStart
     from mlpipe_engine.runner.decisions import Decisions
 
 
@@ -467,6 +468,21 @@ class Standing:
             self._decisions = decisions
             for name in stale:
                 self._note_undeclared(name)
+
+    def warm_starts(self, state_dir: str) -> set[tuple[str, WarmStart]]:
+        """The warm interpreters that steps of this pipeline are forked from."""
+        from mlpipe_engine.runner.parts import sdk_dir
+        from mlpipe_engine.runner.warming import ahead
+
+        decisions, found = self._decisions, set()
+        for name in self._plans:
+            step = self._steps[name]
+            compute = decisions.resolver.compute(decisions.compute_of(step))
+            if compute.preload and decisions.resolver.unbuilt(step, compute.name) is None:
+                interpreter, description = decisions.resolver.interpreter(step, compute.name)
+                wanted = ahead(step, compute, interpreter, description, sdk_dir(state_dir), state_dir)
+                found |= {wanted} if wanted is not None else set()
+        return found
 
     def to_run(self) -> tuple[str, ...]:
         """What `run` would run now."""
