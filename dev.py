@@ -24,6 +24,7 @@ SYSTEM = {
     "strace": ("strace", "strace"),
     "unshare": ("unshare", "util-linux"),
 }
+TOOLS = os.path.join(CACHE, "tools")  # programs from PyPI that tests drive; apart from .venv, which is to be without them
 
 
 def main(words):
@@ -59,6 +60,7 @@ def demo(words):
 def test(words):
     if os.environ.get("CI") == "true":
         install_system_packages()
+        install_tools()
     return call([PYTHON, "-m", "pytest", "-n", "2", "--dist", "worksteal", *words])
 
 
@@ -188,10 +190,17 @@ def install_system_packages():
     subprocess.call(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], **quiet)
 
 
+def install_tools():
+    if not shutil.which("uv") and not os.path.exists(os.path.join(TOOLS, "bin", "uv")):
+        call([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", TOOLS, "uv==0.13.9"])
+
+
 def environment():
     """Everything that is written stays inside the clone."""
     values = dict(os.environ)
-    values["PATH"] = os.pathsep.join([os.path.join(VENV, "bin"), values.get("PATH", ""), "/usr/local/bin", "/usr/bin", "/bin"])
+    values["PATH"] = os.pathsep.join(
+        [os.path.join(VENV, "bin"), values.get("PATH", ""), "/usr/local/bin", "/usr/bin", "/bin", os.path.join(TOOLS, "bin")]
+    )
     values["VIRTUAL_ENV"] = VENV
     values.update(
         PIP_CACHE_DIR=os.path.join(CACHE, "pip"),

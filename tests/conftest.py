@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +27,12 @@ settings.register_profile(
 )
 settings.load_profile("default")
 
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    if (
+        signal.getsignal(_number) is signal.SIG_IGN
+    ):  # a shell starts what it puts into the background so, and our children inherit it
+        signal.signal(_number, _usual)
+
 
 def _can_unshare() -> bool:
     if shutil.which("unshare") is None:
@@ -42,7 +49,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "unshare": (_can_unshare, "apt-get install util-linux, and run as root"),
     "sample": (lambda: __import__("importlib.util").util.find_spec("sklearn") is not None, "pip install 'mlpipe-tui[sample]'"),
 }
-_CI_INSTALLS = {"git", "tmux", "strace", "sample"}
+_CI_INSTALLS = {"git", "tmux", "strace", "sample", "uv"}
 _skipped: dict[str, int] = {}
 
 

@@ -47,7 +47,10 @@ def campaign(campaign: Campaign) -> None:
 def limited(campaign: Campaign, option: str, value: int) -> None:
     where = f"limit of {_NAMES[option]}: {value}"
     subject = Subject(campaign.folder / f"limit{option}{value}").make()
-    words = ["bash", "-c", f'ulimit {option} {value} && exec "$@"', "bash", *subject.run_words(1)]
+    script = f'ulimit {option} {value} && exec "$@"'
+    if option == "-f":  # what it says goes through a pipe: a file would fall under the limit too
+        script = f"set -o pipefail; ({script}) 2>&1 >/dev/null | cat >&2"
+    words = ["bash", "-c", script, "bash", *subject.run_words(1)]
     if option == "-u":
         for path in (subject.root, subject.runtime, *subject.root.rglob("*")):
             shutil.chown(path, 65534, 65534)

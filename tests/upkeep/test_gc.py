@@ -255,3 +255,29 @@ def test_gc_beside_writers_takes_nothing_that_is_used(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["collected"] > 0 and found["runs"] > 0 and found["failures"] == []
+
+
+def test_environments_and_benches_go_when_nobody_used_them_for_long(three_runs: World) -> None:
+    world = three_runs
+    for path in ("environments/0a1b2c/bin", "debug/first-1/code"):
+        world.write(f".mlpipe/{path}/file", "x" * 1000)
+    world.write(".mlpipe/environments/0a1b2c.log", "built")
+
+    def there() -> list[bool]:
+        return [
+            (world.root / ".mlpipe" / path).exists()
+            for path in ("environments/0a1b2c", "environments/0a1b2c.log", "debug/first-1")
+        ]
+
+    collect(world, to_bytes=0)
+    assert there() == [True, True, True]
+    keeper = upkeep(world, later=31 * 86400.0)
+    survey = keeper.survey()
+    verdict = keeper.plan(survey, to_bytes=0)
+    assert {d.holding.name: d.because for d in verdict.going if d.holding.kind == "environment"} == {
+        "environment 0a1b2c": "no run used it for 31 d"
+    }
+    keeper.carry_out(survey, verdict)
+    assert there() == [False, False, False]
+    assert world.cli("gc", "--undo").returncode == 0
+    assert there() == [True, True, True]

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlpipe_engine.errors import MlpipeError
 
 
 def main(argv: list[str]) -> int:
@@ -83,7 +88,8 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _trouble(error: Exception, as_json: bool) -> int:
-    from mlpipe_engine.errors import FilesystemError, MlpipeError, PipelineLoadError
+    """Tells it and returns the exit code, which still says what happened where nothing can be written."""
+    from mlpipe_engine.errors import FilesystemError, MlpipeError
 
     if isinstance(error, OSError) and not isinstance(error, MlpipeError):
         ours = "mlpipe_engine" in str(error.filename)  # a module that could not be opened says nothing to anybody
@@ -92,20 +98,35 @@ def _trouble(error: Exception, as_json: bool) -> int:
         error = FilesystemError("not enough memory", hint="Close other programs, or give the process more memory.")
     if not isinstance(error, MlpipeError):
         text = f"internal error: {type(error).__name__}: {error}"
-        print(f"error: {text}\nhint: This is a bug of mlpipe-tui; repeat with --debug and report it.", file=sys.stderr)
+        _write(f"error: {text}\nhint: This is a bug of mlpipe-tui; repeat with --debug and report it.\n")
         return 70
-    if as_json:
-        import json
+    _write(_as_json(error) if as_json else _as_text(error))
+    return error.exit_code
 
-        print(json.dumps({"error": error.document()}), file=sys.stderr)
-        return error.exit_code
+
+def _write(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        with suppress(OSError):  # nor is it tried again at the end of the process
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _as_json(error: MlpipeError) -> str:
+    import json
+
+    return json.dumps({"error": error.document()}) + "\n"
+
+
+def _as_text(error: MlpipeError) -> str:
+    from mlpipe_engine.errors import PipelineLoadError
     from mlpipe_engine.model.text import clean
 
+    text = ""
     if isinstance(error, PipelineLoadError) and error.user_traceback:
-        sys.stderr.write(clean(error.user_traceback, limit=1 << 16, keep_newlines=True))
+        text += clean(error.user_traceback, limit=1 << 16, keep_newlines=True)
     for line in str(error).split("\n"):
         shown = clean(line)
-        print(shown if line.startswith("    ") else f"error: {shown}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {clean(error.hint)}", file=sys.stderr)
-    return error.exit_code
+        text += (shown if line.startswith("    ") else f"error: {shown}") + "\n"
+    return text + (f"hint: {clean(error.hint)}\n" if error.hint else "")

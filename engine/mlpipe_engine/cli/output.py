@@ -5,12 +5,40 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from mlpipe_engine.cli.quick import shown
+from mlpipe_engine.model.events import Event
 from mlpipe_engine.model.plan import Cause
 from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord
 from mlpipe_engine.model.text import clean
+
+
+class Outlet:
+    """Tells what happens for as long as somebody reads it. What happens does not depend on that: a run goes on unseen."""
+
+    def __init__(self) -> None:
+        self._lost: OSError | None = None
+
+    def guard(self, tell: Callable[[Event], None]) -> Callable[[Event], None]:
+        def told(event: Event) -> None:
+            if self._lost is not None:
+                return
+            try:
+                tell(event)
+                sys.stdout.flush()
+            except OSError as error:
+                self._lost = error
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+        return told
+
+    def code(self, code: int) -> int:
+        """A reader who left (`| head`) is nobody's trouble; a disk that took no more is, though the run itself went on."""
+        if self._lost is None or isinstance(self._lost, BrokenPipeError):
+            return code
+        print(f"error: cannot write to stdout: {self._lost.strerror}; the run went on without", file=sys.stderr)
+        return code or 4
 
 
 def print_json(verb: str, **fields: object) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mlpipe_engine.cli.output import cause_document, print_json, run_document, seconds, step_document, width
+from mlpipe_engine.cli.output import Outlet, cause_document, print_json, run_document, seconds, step_document, width
 from mlpipe_engine.cli.parse import Arguments
 from mlpipe_engine.cli.render import RunView, Screen
 from mlpipe_engine.cli.undeclared import say_undeclared
@@ -128,18 +128,19 @@ def _detached(engine: Engine, run_id: str, arguments: Arguments) -> int:
 
 def _plain(engine: Engine, arguments: Arguments, drive: Callable[[Callable[[Event], None]], RunRecord]) -> int:
     """In a pipe: plain lines, or JSON lines; the run lives and ends with this process."""
+    outlet = Outlet()
     if arguments.flag("json"):
-        record = drive(lambda event: print(wire.dump(event), flush=True))
+        record = drive(outlet.guard(lambda event: print(wire.dump(event), flush=True)))
         steps = [step_document(step) for step in engine.steps(record.id)]
         print_json("run", run=run_document(record, interrupted=engine.is_interrupted(record)), items=steps)
-        return _exit_code(record)
+        return outlet.code(_exit_code(record))
     view, screen = RunView(), Screen()
     screen.live = False
-    record = drive(lambda event: screen.event(view, event))
+    record = drive(outlet.guard(lambda event: screen.event(view, event)))
     _say_warnings(engine, arguments)
     say_undeclared(engine, record)
     _after_failure(engine, record, view)
-    return _exit_code(record)
+    return outlet.code(_exit_code(record))
 
 
 def _watch(engine: Engine, run_id: str) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-ORDER = ("leftover", "quarantine", "code", "snapshot", "output", "logs")
+ORDER = ("leftover", "quarantine", "environment", "code", "snapshot", "output", "logs")
 """Kinds that can go, first to last."""
 YOUNG_SECONDS = 3600.0
 """Nothing younger goes, whoever asks: what is being made has no row yet."""
@@ -121,6 +121,8 @@ def _because(holding: Holding) -> str:
     match holding.kind:
         case "leftover":
             return "nothing refers to it"
+        case "environment":
+            return f"no run used it for {idle}"
         case "quarantine":
             return "damaged, kept for inspection until now"
         case "code":

@@ -9,6 +9,7 @@ import os
 import sysconfig
 import time
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,7 @@ class Environments:
                     environments.build(recipe, folder, f"{folder}.log", lock, say)
             finally:
                 unlock(lock)
+        _touch(f"{folder}.log")
         self._note(folder)
         return self.interpreter(recipe)
 
@@ -131,6 +133,13 @@ class Environments:
         raise EnvironmentProblem(
             f"environment {spec.name!r} asks for Python {wanted}: {reason}", where=spec.where, hint="Install that Python, or uv, which fetches it."
         )  # fmt: skip
+
+
+def _touch(log: str) -> None:
+    """`gc` takes environments that no run asked for in a month. Once a day is enough, so that runs need not write."""
+    with suppress(OSError):
+        if time.time() - os.stat(log).st_mtime > 86400.0:
+            os.utime(log)
 
 
 def _fits(version: str, wanted: str) -> bool:

@@ -26,6 +26,8 @@ from mlpipe_engine.store.trash import Move, Trash, artifact_path, tree_size
 _CODE_STAYS = frozenset({"outputs", "logs"})
 """What a step left in its working folder for people: it belongs to its logs, not to its code."""
 QUARANTINE_SECONDS = 7 * 86400.0
+ENVIRONMENT_SECONDS = 30 * 86400.0
+BENCH_SECONDS = 86400.0
 _USAGE_KEY = "store usage besides artifacts"
 
 
@@ -192,6 +194,8 @@ class Upkeep:
         yield from self._step_folders(roots.why, ranks, ended)
         yield from self._snapshots(roots.why)
         yield from self._quarantine()
+        yield from self._environments()
+        yield from self._benches()
 
     def _runs(self) -> tuple[dict[int, int], dict[int, float]]:
         """Rank in its pipeline and end of every run that is still in the list."""
@@ -320,6 +324,30 @@ class Upkeep:
                 idle_seconds=age, age_seconds=age, kept_by=kept,
             ), (Move(f"quarantine/{name}"),)  # fmt: skip
 
+    def _environments(self) -> Iterator[tuple[Holding, tuple[Move, ...]]]:
+        """Each is built again where a run needs it; the log beside it was touched when a run last asked for it."""
+        folder = os.path.join(self.state_dir, "environments")
+        for name in _folders(folder):
+            log = f"{folder}/{name}.log"
+            try:
+                idle = self.now() - os.lstat(log).st_mtime
+            except OSError:
+                idle = self._age(f"{folder}/{name}")
+            yield Holding(
+                kind="environment", name=f"environment {name[:12]}", key=name, size_bytes=tree_size(f"{folder}/{name}")[0],
+                idle_seconds=idle, age_seconds=idle, kept_by="" if idle >= ENVIRONMENT_SECONDS else "a run used it within 30 days",
+            ), tuple(Move(f"environments/{path}") for path in (name, f"{name}.log") if os.path.lexists(f"{folder}/{path}"))  # fmt: skip
+
+    def _benches(self) -> Iterator[tuple[Holding, tuple[Move, ...]]]:
+        """Step directories that `debug` laid out."""
+        folder = os.path.join(self.state_dir, "debug")
+        for name in _folders(folder):
+            age = self._age(f"{folder}/{name}")
+            yield Holding(
+                kind="leftover", name=f"debug/{name}", key=f"debug/{name}", size_bytes=tree_size(f"{folder}/{name}")[0], idle_seconds=age,
+                age_seconds=age, kept_by="" if age >= BENCH_SECONDS else "laid out by hand less than a day ago",
+            ), (Move(f"debug/{name}"),)  # fmt: skip
+
 
 class _Test:
     """Asked inside the exclusive lock: may this still go? Rows are read again when somebody wrote since."""
@@ -348,6 +376,8 @@ class _Test:
                 case "leftover" if move.digest:
                     was_row = not holding.name.endswith("without a record")
                     return move.digest not in used and not self._why(move.digest) and (was_row or move.digest not in self._rows)
+                case "environment":
+                    return not living
                 case "snapshot":
                     return not living and not self._why(f"k1:{holding.key}")
                 case "code" | "logs":

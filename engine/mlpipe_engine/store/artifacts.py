@@ -12,6 +12,7 @@ import shutil
 import stat as st
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -174,21 +175,15 @@ class ArtifactStore:
             return True
 
     def copy_out(self, digest: str, destination: str) -> None:
-        """A private, writable copy; blocks are shared where the file system can."""
-        source = self.path(digest)
+        """A private, writable copy; blocks are shared where the file system can. It is there whole or not at all."""
+        fresh = f"{destination}.{uuid4().hex[:8]}.part"
         try:
-            if not os.path.isdir(source):
-                _copy_file(source, destination)
-                return
-            for folder, _, files in os.walk(source):
-                target = destination + folder[len(source) :]
-                os.mkdir(target, 0o755)
-                for name in files:
-                    _copy_file(f"{folder}/{name}", f"{target}/{name}")
-                for name in os.listdir(folder):
-                    if os.path.islink(f"{folder}/{name}") and not os.path.lexists(f"{target}/{name}"):
-                        os.symlink(os.readlink(f"{folder}/{name}"), f"{target}/{name}")
+            _copy(self.path(digest), fresh)
+            os.rename(fresh, destination)
         except OSError as error:
+            with suppress(OSError):
+                os.unlink(fresh)
+            shutil.rmtree(fresh, ignore_errors=True)
             raise FilesystemError.of(error, "copy the artifact to", destination) from error
 
     def quarantine(self, digest: str) -> None:
@@ -257,6 +252,24 @@ def _signature(found: list[tuple[str, os.stat_result]]) -> str:
         return lines[0]
     text = "\n".join(lines).encode("utf-8", "surrogateescape")
     return f"{len(lines)} {hashlib.blake2b(text, digest_size=20).hexdigest()}"
+
+
+def _copy(source: str, destination: str) -> None:
+    if not os.path.isdir(source):
+        _copy_file(source, destination)
+        return
+    for folder, _, files in os.walk(source, onerror=_raise):
+        target = destination + folder[len(source) :]
+        os.mkdir(target, 0o755)
+        for name in files:
+            _copy_file(f"{folder}/{name}", f"{target}/{name}")
+        for name in os.listdir(folder):
+            if os.path.islink(f"{folder}/{name}") and not os.path.lexists(f"{target}/{name}"):
+                os.symlink(os.readlink(f"{folder}/{name}"), f"{target}/{name}")
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _copy_file(source: str, destination: str) -> None:

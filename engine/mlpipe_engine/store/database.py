@@ -14,13 +14,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from mlpipe_engine.errors import FilesystemError, LockTimeoutError, StoreDamagedError, StoreTooNewError
+from mlpipe_engine.errors import EnvironmentProblem, FilesystemError, LockTimeoutError, StoreDamagedError, StoreTooNewError
 from mlpipe_engine.store.network import needs_rollback
 
 VERSION = 13
 APPLICATION_ID = 0x6D6C7069  # "mlpi"
 _CHECKPOINT_BYTES = 4 << 20
 _GIVE_UP_SECONDS = 30.0
+_OLDEST_SQLITE = (3, 37, 0)
+"""The first with STRICT tables, which the schema uses."""
 
 
 class Database:
@@ -43,6 +45,11 @@ class Database:
 
         Raises StoreTooNewError, StoreDamagedError, FilesystemError, LockTimeoutError. A store that cannot be written is opened for reading.
         """
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise EnvironmentProblem(
+                f"this Python was built with SQLite {sqlite3.sqlite_version}; expected 3.37 or newer",
+                hint="Use a newer Python: uv python install 3.13, or the one of your distribution's next release.",
+            )
         path = os.path.join(state_dir, "state.db")
         exists = os.path.lexists(path)
         if not exists and os.path.exists(os.path.join(state_dir, "journal", "results.jsonl")):
