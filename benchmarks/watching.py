@@ -126,7 +126,7 @@ def latency(bench: Bench, site: Site, graph: Graph, folder: str, stamp: str, sta
         try:
             for how, save in (("write", _write), ("atomic replace", _replace)):
                 taken, missed, runs = [], 0, contender.runs() if isinstance(contender, Ours) else 0
-                for number in range(saves):
+                for _ in range(saves):
                     if os.path.exists(stamps):
                         os.unlink(stamps)
                     began = time.monotonic_ns()

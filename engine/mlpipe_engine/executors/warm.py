@@ -91,7 +91,7 @@ def _start(wish: dict[str, Any]) -> Zygote:
         )  # fmt: skip
     except OSError as error:
         zygote = Zygote(0, ours)
-        zygote.refused = "it cannot be started: %s" % error.strerror
+        zygote.refused = f"it cannot be started: {error.strerror}"
         return zygote
     finally:
         theirs.close()

@@ -33,8 +33,7 @@ def main():
     if refused:
         say(line, {"refused": refused})
         return
-    witness = sys.modules.get("sitecustomize")
-    noted = witness.take() if os.environ.get("MLPIPE_AUDIT") else None
+    noted = sys.modules["sitecustomize"].take() if os.environ.get("MLPIPE_AUDIT") else None
     gc.collect()
     gc.freeze()
     say(line, {"ready": True})
@@ -146,7 +145,7 @@ def anew():
         numpy.random.seed()
     tempfile = sys.modules.get("tempfile")
     if tempfile is not None:
-        tempfile.tempdir = None
+        tempfile.__dict__["tempdir"] = None
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -159,14 +158,10 @@ def set_threads(wanted):
     for path in paths:
         base = os.path.basename(path)
         if "openblas" in base:
-            names = (
-                "openblas_set_num_threads",
-                "openblas_set_num_threads64_",
-                "scipy_openblas_set_num_threads64_",
-                "scipy_openblas_set_num_threads",
-            )
+            names = ["openblas_set_num_threads", "openblas_set_num_threads64_", "scipy_openblas_set_num_threads"]
+            names.append("scipy_openblas_set_num_threads64_")
         elif base.startswith(("libgomp", "libomp", "libiomp")):
-            names = ("omp_set_num_threads",)
+            names = ["omp_set_num_threads"]
         else:
             continue
         library = ctypes.CDLL(path)

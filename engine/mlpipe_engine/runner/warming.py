@@ -38,7 +38,7 @@ def warmed(task: StepTask, step: StepSpec, compute: ComputeConfig, scope: Scope 
         _say(f"steps of compute target {compute.name!r} start cold: {problem}")
         return task
     per_step = _OWN | {name for name, _ in task.environment if name.startswith(("AZUREML_", "AML_PARAMETER_"))}
-    per_step |= {item.name for item in (*step.inputs, *step.outputs)}
+    per_step |= {item.name for item in step.inputs} | {item.name for item in step.outputs}
     declared = {name for name, _ in step.environment_variables}
     shared = {name: value for name, value in task.environment if name not in per_step or name in declared}
     known = scope.known if scope is not None else None
