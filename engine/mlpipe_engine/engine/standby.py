@@ -219,8 +219,13 @@ class StandBy:
             try:
                 look = self._standing.look(paths)
             except MustReload as reason:
+                before = self._standing
                 look = self._stand()
-                look = replace(look, edits=(FileEdit(path=str(reason), kind="changed"),))
+                edits = self._standing.edits_since(before)
+                own = not str(reason).startswith((os.pardir, os.sep))
+                if own or (not edits and look.steps):  # a folder above the project matters only where nothing else does
+                    edits = (FileEdit(path=str(reason), kind="changed"), *edits)
+                look = replace(look, edits=edits, reloaded="" if edits else look.reloaded)
                 scope = self._scope()
                 self._get_ready()
             if look.edits and scope is None and any(edit.kind in ("added", "removed") for edit in look.edits):

@@ -409,6 +409,16 @@ class Standing:
             known = self._read_sets[result.id] = frozenset(path for path, _ in result.reads)
         return not known.isdisjoint(paths)
 
+    def edits_since(self, before: Standing) -> tuple[FileEdit, ...]:
+        """Files of code that were others when `before` was decided."""
+        changed = _Changed()
+        for directory in self._by_source.keys() & before._by_source.keys():
+            left, right = before._tree(directory), self._tree(directory)
+            if left.digest != right.digest:
+                prefix = self._shown(directory)
+                self._note_edits(changed, left, right, "" if prefix == "." else prefix + "/")
+        return tuple(changed.edits.values())
+
     def _result_behind(self, name: str) -> Result | None:
         """The result whose read set tells what the step reads; None for a step that did not get to its end."""
         match self._plans[name].decision:
