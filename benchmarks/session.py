@@ -19,6 +19,8 @@ TITLES = {
     "W3": "One source changed",
     "W3t": "One source touched, its bytes the same",
     "W4": "Start-up, a project of ten steps",
+    "W6": "Hashing files",
+    "W7": "Tables of ten columns",
     "W8": "Watch mode",
     "W9": "The store",
 }

@@ -19,6 +19,8 @@ class Target:
     at_least: bool = False
     """The ratio of rates (base's time by ours) has to reach the limit, where else the ratio of times must not pass it."""
     base_case: str | None = None
+    of: str = "wall"
+    """wall, or rss: the largest process."""
     profile: str = ""
     """Which profile shows why it was missed."""
 
@@ -55,6 +57,20 @@ TARGETS = (
     Target("one source touched, 1,000 steps", "W3t", "layered 1,000, touched", _OURS, "doit", 0.25, profile="null"),
     Target("--help", "W4", "layered 10", f"{_OURS} --help", "python -c pass", 2.0),
     Target("status", "W4", "layered 10", f"{_OURS} status", "python -c pass", 3.0),
+    Target("100,000 files that did not change", "W6", "100,000 unchanged files", _OURS, "os.stat loop", 2.0),
+    Target("one file of 2 GiB", "W6", "hash 2,048 MiB", "engine", "b3sum", 0.75, at_least=True),
+    Target("100,000 cold files", "W6", "hash 100,000 cold files", "engine", "one thread", 0.6),
+    *(
+        Target(f"{what}, {ending}", "W7", f"profile, {ending}, 10,000,000 rows", f"{_OURS} {part}", "SUMMARIZE", limit, of=of)
+        for what, part, of, limits in (
+            ("core profile", "core", "wall", (0.45, 0.65)),
+            ("whole profile", "all", "wall", (1.0, 1.0)),
+            ("memory of a profile", "all", "rss", (1.2, 1.2)),
+        )
+        for ending, limit in zip(("csv", "parquet"), limits, strict=True)
+    ),
+    Target("first 100 rows, csv", "W7", "first 100 rows, csv, 10,000,000 rows", _OURS, "DuckDB", 0.1),
+    Target("first 100 rows, parquet", "W7", "first 100 rows, parquet, 10,000,000 rows", _OURS, "DuckDB", 1.15),
     Target("save to first instruction, a write", "W8", "write, 1,000 steps", _OURS, "entr", 0.30),
     Target("save to first instruction, a replace", "W8", "atomic replace, 1,000 steps", _OURS, "entr", 0.20),
     Target("a change decided, 5,000 steps", "W8", "decision, 5,000 steps", _OURS, "50 ms", 1.0),
@@ -77,6 +93,8 @@ def ratios(figures: list[Figure], target: Target) -> tuple[float | None, float |
     base = _find(figures, target.workload, target.base_case or target.case, target.base)
     if ours is None or base is None:
         return None, None
+    if target.of == "rss":
+        return ours.rss / base.rss, None
     if target.at_least:
         ours, base = base, ours
     return ours.wall / base.wall, ours.cpu / base.cpu if ours.cpu and base.cpu else None

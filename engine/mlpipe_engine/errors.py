@@ -4,8 +4,8 @@ MlpipeError
 +- UsageError, ConfigError, PublishError                                           exit 2
 +- DefinitionError                                                                 exit 3
 |  +- PipelineLoadError, CycleError, UnknownInputError, DuplicateNameError, OutputConflictError, ParameterError
-|  +- DefinitionValueError (ScriptNotFoundError), DefinitionTypeError: ValueError and TypeError too, as in the Azure SDK
-+- InputError (InputMissingError, DatasetNotFoundError, RunNotFoundError), EnvironmentProblem,
+|  +- DefinitionValueError (ScriptNotFoundError, DatasetTimestampMissingError), DefinitionTypeError: ValueError and TypeError too, as in the Azure SDK
++- InputError (InputMissingError, DatasetNotFoundError, DatastoreError, RunNotFoundError), EnvironmentProblem,
 |  ExecutorUnavailableError, StagingError, FilesystemError, LockTimeoutError       exit 4
 +- ExecutionError (StepFailedError, RunFailedError)                                exit 1
 +- StoreError (StoreDamagedError, StoreTooNewError, ArtifactCorruptedError)        exit 5
@@ -156,6 +156,10 @@ class DefinitionValueError(DefinitionError, ValueError):
     """A value that means nothing where it stands; scripts of the Azure SDK expect a ValueError."""
 
 
+class DatasetTimestampMissingError(DefinitionValueError):
+    """A time filter on a dataset without a timestamp column."""
+
+
 class DefinitionTypeError(DefinitionError, TypeError):
     """A keyword that does not exist, or a value of the wrong kind; a TypeError as well."""
 
@@ -194,6 +198,18 @@ class InputMissingError(InputError):
 
 class DatasetNotFoundError(InputError):
     """No dataset of that name or version."""
+
+
+class DatastoreError(InputError):
+    """A datastore refused: unknown name, wrong credentials, nothing there, not made for that."""
+
+
+class DatastoreUnreachableError(DatastoreError):
+    """The network or the other side failed; the same request may go through later."""
+
+
+class ObjectChangedError(DatastoreError):
+    """Something in a datastore became another while it was read."""
 
 
 class RunNotFoundError(InputError):

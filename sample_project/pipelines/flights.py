@@ -1,6 +1,6 @@
 """Will a flight out of New York arrive late? Ten steps from raw tables to a report, with two models side by side."""
 
-from mlpipe_engine import Dataset, Experiment, Pipeline, PipelineData, PipelineParameter, PythonScriptStep, Workspace
+from mlpipe_engine import Dataset, Experiment, Pipeline, PipelineData, PipelineParameter, PythonScriptStep, SqlStep, Workspace
 
 ws = Workspace.from_config()
 
@@ -8,11 +8,32 @@ max_delay = PipelineParameter("max_delay", 300, minimum=1, maximum=1440)
 learning_rate = PipelineParameter("learning_rate", 0.1, minimum=0.001, maximum=1.0)
 
 
-def table(name):
-    return Dataset.File.from_files(f"data/{name}.parquet").as_named_input(name).as_mount()
+def table(name, **expected):
+    """A run keeps what it read as a version of a dataset, and checks what is expected of it before a step gets it."""
+    dataset = Dataset.Tabular.from_parquet_files(f"data/{name}.parquet").with_expectations(**expected)
+    return dataset.register(ws, name, create_new_version=True).as_named_input(name)
 
 
-raw = PipelineData("raw")
+flight_table = table(
+    "flights",
+    min_rows=1,
+    columns={
+        "month": "long",
+        "day": "long",
+        "sched_dep_time": "long",
+        "dep_delay": "long",
+        "arr_delay": "long",
+        "carrier": "string",
+    },
+    max_null_share={"dep_delay": 0.05, "arr_delay": 0.05, "dest": 0},
+    ranges={"month": (1, 12), "day": (1, 31), "dep_delay": (-120, None)},
+)
+weather = table("weather", columns=["origin", "month", "day", "hour", "temp"], ranges={"temp": (-40, 130), "hour": (0, 23)})
+planes = table("planes", unique="tailnum", columns={"seats": "long", "year": "float"})
+airports = table("airports", unique="faa")
+
+departures = PipelineData("departures")
+hours = PipelineData("hours")
 flights = PipelineData("flights_clean")
 joined = PipelineData("joined")
 features = PipelineData("features")
@@ -37,10 +58,13 @@ def step(name, arguments, outputs, script=None, **more):
     )
 
 
-names = ("flights", "weather", "planes", "airports")
-ingest = step("ingest", [word for name in names for word in (f"--{name}", table(name))] + ["--out", raw], [raw])
-clean = step("clean", ["--raw", raw, "--max-delay", max_delay, "--out", flights], [flights])
-join_weather = step("join_weather", ["--flights", flights, "--raw", raw, "--out", joined], [joined])
+ingest = step(
+    "ingest", ["--departures", departures, "--hours", hours], [departures, hours], inputs=[flight_table, weather, airports]
+)
+clean = step("clean", ["--departures", departures, "--max-delay", max_delay, "--out", flights], [flights])
+join_weather = SqlStep(
+    script_name="join_weather.sql", name="join_weather", source_directory="src", inputs=[flights, hours, planes], output=joined
+)
 make_features = step("features", ["--joined", joined, "--out", features], [features])
 split = step("split", ["--features", features, "--out", data], [data])
 train_linear = step("train_linear", ["--data", data, "--learning-rate", learning_rate, "--out", linear], [linear])

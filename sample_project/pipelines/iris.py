@@ -4,7 +4,7 @@ from mlpipe_engine import Dataset, Experiment, Pipeline, PipelineData, PipelineP
 
 ws = Workspace.from_config()
 
-iris = Dataset.File.from_files("data/iris.csv").as_named_input("iris").as_mount()
+iris = Dataset.File.from_files("data/iris.csv").register(ws, "iris", create_new_version=True).as_named_input("iris").as_mount()
 prepared = PipelineData("prepared")
 model = PipelineData("model")
 comparison = PipelineData("comparison")

@@ -8,12 +8,12 @@ from mlpipe_run import Run
 import tables
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--raw", required=True)
+parser.add_argument("--departures", required=True)
 parser.add_argument("--max-delay", type=int, required=True)
 parser.add_argument("--out", required=True)
 arguments = parser.parse_args()
 
-flights = tables.read(f"{arguments.raw}/flights.parquet")
+flights = tables.read(arguments.departures)
 arrived = flights.drop_nulls(["dep_delay", "arr_delay"])
 kept = arrived.filter(pl.col("dep_delay") <= arguments.max_delay)
 tables.write(kept, arguments.out)

@@ -1,4 +1,8 @@
-"""Checks the raw tables and puts them into one folder."""
+"""Puts departures and weather on one clock: what was known of the weather when a plane was to leave.
+
+The row of an hour holds what was observed towards its end, so it is known from the next full hour on. The row of the departure's own
+hour would tell the model things that most planes leave too early to know.
+"""
 
 import argparse
 
@@ -7,25 +11,23 @@ from mlpipe_run import Run
 
 import tables
 
-WANTED = {
-    "flights": {"month", "day", "sched_dep_time", "dep_delay", "arr_delay", "carrier", "tailnum", "origin", "dest", "distance"},
-    "weather": {"origin", "month", "day", "hour", "temp", "wind_speed", "precip", "visib", "pressure"},
-    "planes": {"tailnum", "year", "seats"},
-    "airports": {"faa", "name"},
-}
-
 parser = argparse.ArgumentParser()
-for name in WANTED:
-    parser.add_argument(f"--{name}", required=True)
-parser.add_argument("--out", required=True)
-arguments = vars(parser.parse_args())
+parser.add_argument("--departures", required=True)
+parser.add_argument("--hours", required=True)
+arguments = parser.parse_args()
 
 run = Run.get_context()
-out = tables.folder(arguments["out"])
-for name, wanted in WANTED.items():
-    frame: pl.DataFrame = tables.read(arguments[name])
-    missing = wanted - set(frame.columns)
-    if missing:
-        raise SystemExit(f"{arguments[name]} lacks the columns {', '.join(sorted(missing))}")
-    tables.write(frame, str(out / f"{name}.parquet"))
-    run.log_row("tables", table=name, rows=frame.height, columns=frame.width)
+flights = run.input_datasets["flights"].to_polars()
+weather = run.input_datasets["weather"].to_polars()
+airports = run.input_datasets["airports"].to_polars()
+
+departures = flights.with_columns(known_at=pl.datetime(2013, "month", "day", pl.col("sched_dep_time") // 100))
+hours = (
+    weather.with_columns(known_at=pl.datetime(2013, "month", "day", "hour") + pl.duration(hours=1))
+    .select("origin", "known_at", "temp", "wind_speed", "precip", "visib", "pressure")
+    .unique(["origin", "known_at"], keep="first", maintain_order=True)
+)
+tables.write(departures, arguments.departures)
+tables.write(hours, arguments.hours)
+
+run.log("flights_to_airports_abroad", departures.filter(~pl.col("dest").is_in(airports["faa"].implode())).height)

@@ -98,9 +98,9 @@ def _victims(target: str, runner: int) -> list[int]:
         case "tree":
             return tree
         case "both":
-            return [runner, *supervisors]
+            return [runner, *supervisors[-1:]]
         case "supervisor":
-            return supervisors or [runner]
+            return supervisors[-1:] or [runner]
         case "step":
             return steps[:1] or [runner]
         case _:

@@ -142,9 +142,10 @@ def test_the_core_reads_no_clock_and_no_file() -> None:
 
 
 PUBLIC = [
-    "CommandStep", "CondaDependencies", "ConfigError", "Dataset", "Datastore", "DefinitionError", "Environment", "ExecutionError", "Experiment", "FileDataset", "InputError", "MlpipeError",
-    "OutputFileDatasetConfig", "Pipeline", "PipelineData", "PipelineParameter", "PipelineRun", "PythonScriptStep", "Run", "RunConfiguration",
-    "RunFailedError", "StepRun", "StepSequence", "StoreError", "Workspace", "__version__",
+    "AdlaStep", "CommandStep", "CondaDependencies", "ConfigError", "DataTransferStep", "DataType", "Dataset", "Datastore", "DefinitionError",
+    "Environment", "ExecutionError", "Experiment", "FileDataset", "InputError", "MlpipeError", "OutputFileDatasetConfig", "Pipeline",
+    "PipelineData", "PipelineParameter", "PipelineRun", "PromoteHeadersBehavior", "PythonScriptStep", "Run", "RunConfiguration",
+    "RunFailedError", "SqlStep", "StepRun", "StepSequence", "StoreError", "TabularDataset", "Workspace", "__version__",
 ]  # fmt: skip
 
 

@@ -259,27 +259,50 @@ def test_a_killed_runner_leaves_no_process_and_its_run_is_resumed_with_one_comma
     assert [item["state"] for item in shown["items"]] == ["succeeded", "succeeded"]
 
 
-def test_a_killed_supervisor_is_noticed_and_its_steps_end(slow: tuple[World, Path, Path]) -> None:
+def supervisors(runner: int) -> list[int]:
+    """The one that guards, and below it the one that starts the steps."""
+    guard = int(Path(f"/proc/{runner}/task/{runner}/children").read_text().split()[-1])
+    return [guard, int(Path(f"/proc/{guard}/task/{guard}/children").read_text().split()[0])]
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["guard", "supervisor"])
+def test_a_killed_supervisor_is_noticed_and_its_steps_end(slow: tuple[World, Path, Path], which: int) -> None:
     world, pids, _ = slow
     process = start(world, "run")
     found = running_pids(pids)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)
+    os.kill(supervisors(process.pid)[which], signal.SIGKILL)
     process.communicate(timeout=30)
     assert process.returncode == 1
     assert not any(map(alive, found))
     assert "lost" in {item["name"]: item for item in world.json("show", "1")["items"]}["slow"]["exit"]
 
 
-def test_runner_and_supervisor_killed_together_are_cleaned_up_by_the_next_run(slow: tuple[World, Path, Path]) -> None:
+@pytest.mark.parametrize("which", [0, 1], ids=["guard", "supervisor"])
+def test_runner_and_supervisor_killed_together_leave_no_process(slow: tuple[World, Path, Path], which: int) -> None:
     world, pids, gate = slow
     world.cli("run", "-d")
     found = running_pids(pids)
     runner = runner_pid(world)
-    supervisor = int(Path(f"/proc/{runner}/task/{runner}/children").read_text().split()[-1])
+    victim = supervisors(runner)[which]
     os.kill(runner, signal.SIGSTOP)
-    os.kill(supervisor, signal.SIGKILL)
+    os.kill(victim, signal.SIGKILL)
     os.kill(runner, signal.SIGKILL)
+    wait_for(lambda: not any(map(alive, found)), seconds=2)
+    assert world.json("runs")["items"][0]["state"] == "interrupted"
+    gate.touch()
+    after = world.cli("run")
+    assert after.returncode == 0 and "note: run 1 was interrupted" in after.stderr
+
+
+def test_what_outlived_even_the_guard_is_ended_by_the_next_run(slow: tuple[World, Path, Path]) -> None:
+    world, pids, gate = slow
+    world.cli("run", "-d")
+    found = running_pids(pids)
+    runner = runner_pid(world)
+    for pid in (runner, *supervisors(runner)):
+        os.kill(pid, signal.SIGSTOP)
+    for pid in (*supervisors(runner), runner):
+        os.kill(pid, signal.SIGKILL)
     wait_for(lambda: world.json("runs")["items"][0]["state"] == "interrupted")
     assert any(map(alive, found)), "nobody was left to end them"
     gate.touch()
@@ -328,7 +351,7 @@ def test_git_facts_are_kept_without_credentials(world: World) -> None:
     assert properties["azureml.git.dirty"] == "True"
     assert properties["azureml.git.repository_uri"] == "https://example.com/x.git"
     assert "# dirty" in (world.root / ".mlpipe/runs/test/1/git.diff").read_text()
-    assert b"secret" not in b"".join(body for name, body in world.files().items() if name.startswith(".mlpipe"))
+    assert b":secret@" not in b"".join(body for name, body in world.files().items() if name.startswith(".mlpipe"))
 
 
 def test_the_run_folder_shows_everything_and_command_sh_repeats_the_step(world: World) -> None:

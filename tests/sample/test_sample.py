@@ -7,7 +7,9 @@ import re
 import shutil
 from pathlib import Path
 
+import polars
 import pytest
+from mlpipe_engine.engine import Engine
 from worlds import REPOSITORY, World
 
 pytestmark = pytest.mark.needs("sample")
@@ -28,6 +30,13 @@ def test_flights_from_raw_tables_to_the_report_and_then_only_what_an_edit_touche
     metrics = {(m["step"], m["name"]): m["value"] for m in sample.json("show", "1", "--metrics")["metrics"]}
     assert metrics[("clean", "flights")] == 336_776
     assert metrics[("evaluate", "rmse_trees")] < metrics[("evaluate", "rmse_as")] < 20
+    rows = {item["name"]: item["rows"] for item in sample.json("show", "1")["items"]}
+    assert rows["ingest"]["input"] == {"flights": 336_776, "weather": 26_115, "airports": 1_458}
+    assert rows["join_weather"]["output"] == {"joined": rows["clean"]["output"]["flights_clean"]}
+    engine = Engine.open(str(sample.root))
+    assert {record.name: (record.version, bool(record.expectations)) for record in engine.datasets()} == dict.fromkeys(
+        ("flights", "weather", "planes", "airports"), (1, True)
+    )
     target = sample.root / "report.html"
     assert sample.cli("get", "latest", "report", "page", "-o", str(target)).returncode == 0
     page = target.read_text()
@@ -47,6 +56,15 @@ def test_flights_from_raw_tables_to_the_report_and_then_only_what_an_edit_touche
     sample.write("README.md", "changed")
     (sample.root / "src/notes.md").unlink()
     assert "10 reused" in sample.cli("run").stdout
+
+
+def test_a_table_that_is_not_as_expected_stops_the_step_that_takes_it(sample: World) -> None:
+    planes = sample.root / "data/planes.parquet"
+    table = polars.read_parquet(planes)
+    polars.concat([table, table.head(1)]).write_parquet(planes)
+    done = sample.cli("run", "flights", "--step", "join_weather")
+    assert done.returncode == 1
+    assert "input 'planes': unique 'tailnum': 1 key comes more than once" in done.stdout, done.stdout
 
 
 def test_iris_as_in_the_article(sample: World) -> None:

@@ -277,7 +277,7 @@ def test_datastores(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert (world.root / "back/t/b/y.txt").read_text() == "2"
     world.write("a/x.txt", "other")
     store.upload_files([str(world.root / "a/x.txt")], target_path="t")
-    assert "exists with other bytes" in capsys.readouterr().out
+    assert "it has other bytes (b3:" in capsys.readouterr().err
     assert Path(store.root, "t/x.txt").read_text() == "1"
     with pytest.raises(Exception, match="leaves the datastore"):
         store.path("a/../../b")

@@ -22,8 +22,8 @@ LATER = 7200.0
 TWO_STEPS = """
 o, q = PipelineData("o"), PipelineData("q")
 n = PipelineParameter("n", 1)
-p = Pipeline(ws, [CommandStep(["sh", "-c", 'echo $0 > "$1"', n, o], name="first", outputs=[o]),
-    CommandStep(["sh", "-c", 'cat "$0" "$0" > "$1"', o, q], name="second", inputs=[o], outputs=[q])], name="p")
+p = Pipeline(ws, [CommandStep(["sh", "-c", 'echo made; echo $0 > "$1"', n, o], name="first", outputs=[o]),
+    CommandStep(["sh", "-c", 'echo made; cat "$0" "$0" > "$1"', o, q], name="second", inputs=[o], outputs=[q])], name="p")
 """
 
 

@@ -199,3 +199,26 @@ def test_a_newer_store_is_refused_with_both_numbers_and_not_touched(old: Path) -
     with pytest.raises(StoreTooNewError, match=f"schema version 77; this mlpipe-tui knows versions up to {VERSION}"):
         Database.open(str(old), create=False)
     assert (old / "state.db").read_bytes()[100:] == before[100:]
+
+
+def test_the_text_a_new_store_is_made_from_is_what_the_migrations_make() -> None:
+    from mlpipe_engine.store import blank, schema
+
+    migrated, made = (sqlite3.connect(":memory:", isolation_level=None) for _ in range(2))
+    schema.migrate(migrated)
+    assert blank.make(made), "store/blank.sql is of another version: write it anew with `dev.py schema`"
+    assert blank.text_of(made) == blank.text_of(migrated), "write store/blank.sql anew with `dev.py schema`"
+    assert made.execute("PRAGMA user_version").fetchall() == migrated.execute("PRAGMA user_version").fetchall()
+    assert not blank.make(made), "only an empty file is made from the text"
+
+
+def test_a_new_store_is_made_by_the_migrations_when_the_text_is_older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlpipe_engine.store import blank
+
+    old = tmp_path / "blank.sql"
+    old.write_text(Path(blank.PATH).read_text().replace(f"user_version {VERSION}", f"user_version {VERSION - 1}"))
+    monkeypatch.setattr(blank, "PATH", str(old))
+    state = tmp_path / "state"
+    database = Database.open(str(state), create=True)
+    assert database is not None and database.query("SELECT count(*) FROM runs") == [(0,)]
+    database.close()

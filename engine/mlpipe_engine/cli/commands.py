@@ -48,6 +48,59 @@ SELECTION = (
     Option("compute", "run all steps on this compute target", "NAME"),
 )
 
+READING = (
+    Option("separator", "what separates values, where the ending of the file does not say it", "TEXT"),
+    Option("encoding", "of text: utf8, latin1, windows1252, utf16 or a codec of Python (default: utf8)", "NAME"),
+    Option("no-header", "the first line holds values, no names"),
+    Option("misfits-null", "make values that do not fit their column null and count them, instead of stopping"),
+)
+
+DATA = (
+    Command("data ls", "data", "list registered datasets, the versions of one, or what is in a datastore", ("[WHERE]",), (JSON,), (
+        "mlpipe-tui data ls", "mlpipe-tui data ls flights", "mlpipe-tui data ls workspaceblobstore",
+    )),
+    Command("data stores", "transfer", "list datastores: built in, of mlpipe.toml, registered", (), (
+        Option("check", "connect to each and say whether it answers; exit 4 when one does not"), JSON,
+    ), ("mlpipe-tui data stores --check",)),
+    Command("data upload", "transfer", "copy files into a datastore; what is there already is told, never silently kept", (
+        "STORE", "FILE", "[FILE...]"), (
+        Option("overwrite", "replace files of the same name that have other bytes"),
+        Option("on-conflict", "what to do with such files otherwise: keep (and say so) or error (write nothing)", "keep|error"), JSON,
+    ), ("mlpipe-tui data upload blob/raw data/2026-*.csv", "mlpipe-tui data upload workspaceblobstore data")),
+    Command("data download", "transfer", "copy files out of a datastore: one, a folder or a glob", ("STORE", "[FOLDER]"), (
+        Option("overwrite", "replace local files that have other bytes"), JSON,
+    ), ("mlpipe-tui data download blob/raw", "mlpipe-tui data download 'sftp/in/*.csv' data")),
+    Command("data show", "data", "show a registered dataset: how it is read, columns, expectations, whether its files changed", ("DATASET",), (
+        Option("check", "see whether what is expected of it holds; exit 1 when not"), JSON,
+    ), ("mlpipe-tui data show flights", "mlpipe-tui data show flights:3 --check")),
+    Command("data head", "data", "print the first rows of a dataset, a file or a glob", ("DATASET",), (
+        Option("rows", "how many (default 10)", "N", "n"), *READING, JSON,
+    ), ("mlpipe-tui data head flights", "mlpipe-tui data head data/trips.csv -n 100")),
+    Command("data profile", "data", "statistics of every column; kept until the content changes", ("DATASET",), (
+        Option("full", "look at all rows of large files (above 512 MiB a sample is taken)"),
+        Option("core", "only counts, nulls, distinct values, extremes, means and quantiles"),
+        Option("fresh", "compute it again"), *READING, JSON,
+    ), ("mlpipe-tui data profile flights", "mlpipe-tui data profile data/trips.parquet --full")),
+    Command("data diff", "data", "what differs between two versions, or between a version and what lies there now", ("DATASET", "[OTHER]"), (
+        Option("key", "columns that name a row (default: what is expected to be unique)", "COLUMN,...", many=True),
+        Option("no-rows", "do not compare rows and statistics"), Option("exit-code", "exit 1 when they differ"), JSON,
+    ), ("mlpipe-tui data diff flights:2 flights:3", "mlpipe-tui data diff flights --key id")),
+    Command("data register", "data", "register files as a dataset: a name, a version, and the content they have now", (
+        "NAME", "PATH", "[PATH...]"), (
+        Option("new-version", "make a new version where the name is taken"),
+        Option("files", "as files, not as a table"),
+        Option("description", "a sentence about it", "TEXT"), Option("tag", "label the version", "NAME=VALUE", "t", many=True),
+        Option("min-rows", "expect at least so many rows", "N"), Option("unique", "expect no two rows to agree in these", "COLUMN,..."),
+        *READING, JSON,
+    ), ("mlpipe-tui data register flights 'data/flights-*.csv'", "mlpipe-tui data register images data/images --files")),
+    Command("data sql", "data", "ask one SELECT of DuckDB's SQL over registered datasets; nothing else can be read or written", ("QUERY",), (
+        Option("dataset", "a further table: a dataset, a path or a glob by a name of its own", "NAME=DATASET", "d", many=True),
+        Option("limit", "print so many rows at most (default 1000; 0: all)", "N", "n"),
+        Option("timeout", "give up after so many seconds (default 300)", "SECONDS"), *READING, JSON,
+    ), ('mlpipe-tui data sql "SELECT carrier, count(*) FROM flights GROUP BY 1"',
+        'mlpipe-tui data sql "SELECT * FROM t LIMIT 3" -d t=data/trips.csv')),
+)  # fmt: skip
+
 COMMANDS = (
     Command("init", "init", "make a project here", (), (
         Option("example", "with a small pipeline that runs at once"),
@@ -132,6 +185,7 @@ COMMANDS = (
         Option("list", "show everything that was accepted"),
         Option("revoke", "take an acceptance back: the step runs again", "ID"), JSON,
     ), ('mlpipe-tui accept train --because "comment only"', "mlpipe-tui accept --list")),
+    *DATA,
     Command("doctor", "show", "check this machine and this project", (), (JSON,)),
     Command("doctor", "show", "check this machine and this project", (), (
         Option("rebuild", "make a damaged state.db anew from what is on disk; the damaged file is kept"), JSON,
@@ -158,3 +212,6 @@ COMMANDS = (
 )  # fmt: skip
 
 BY_NAME = {command.name: command for command in COMMANDS}
+
+GROUPS = frozenset(name.split(" ")[0] for name in BY_NAME if " " in name)
+"""First words of verbs of two words."""

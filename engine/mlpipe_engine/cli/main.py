@@ -47,18 +47,22 @@ def _help(words: list[str]) -> int:
     from mlpipe_engine.cli import help
 
     if words:
-        from mlpipe_engine.cli.commands import BY_NAME
+        from mlpipe_engine.cli.commands import BY_NAME, GROUPS
 
-        command = BY_NAME.get(words[0])
+        command = BY_NAME.get(" ".join(words[:2])) or BY_NAME.get(words[0])
         if command is not None:
             print(help.of(command))
+            return 0
+        if words[0] in GROUPS:
+            print(help.group(words[0]))
             return 0
     print(help.overview())
     return 0
 
 
 def _dispatch(argv: list[str]) -> int:
-    from mlpipe_engine.cli.parse import find_command, parse
+    from mlpipe_engine.cli.commands import GROUPS
+    from mlpipe_engine.cli.parse import command_words, find_command, parse
 
     words = [word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for word in argv]
     directory: list[str] = []
@@ -73,18 +77,34 @@ def _dispatch(argv: list[str]) -> int:
         done = quick.run(words[1:], directory[-1].removeprefix("--directory=") if directory else None)
         if done is not None:
             return done
-    command = find_command(words[0])
-    arguments = parse(command, [*words[1:], *directory])
-    arguments.words = tuple(words[1:])
+    named = command_words(words)
+    if named == 1 and words[0] in GROUPS:
+        return _group(words)
+    command = find_command(" ".join(words[:named]))
+    arguments = parse(command, [*words[named:], *directory])
+    arguments.words = tuple(words[named:])
     if arguments.flag("help"):
         from mlpipe_engine.cli import help
 
         print(help.of(command))
         return 0
     module = import_module(f"mlpipe_engine.cli.{command.module}")
-    function = getattr(module, command.name, None) or getattr(module, f"{command.name}_")  # `import` is a word of Python
+    name = command.name.replace(" ", "_")
+    function = getattr(module, name, None) or getattr(module, f"{name}_")  # `import` is a word of Python
     code: int = function(arguments)
     return code
+
+
+def _group(words: list[str]) -> int:
+    """`mlpipe-tui data` alone, or with options where a verb should stand."""
+    from mlpipe_engine.cli import help
+
+    if len(words) == 1 or words[1] in ("-h", "--help"):
+        print(help.group(words[0]))
+        return 0
+    from mlpipe_engine.errors import UsageError
+
+    raise UsageError(f"found {words[1]!r} behind `{words[0]}`", expected=f"a verb, as in `mlpipe-tui {words[0]} ls`")
 
 
 def _trouble(error: Exception, as_json: bool) -> int:

@@ -84,10 +84,11 @@ def width() -> int:
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Columns as wide as their content; the last one is cut to the terminal, others are never cut."""
+    headers = [clean(header) for header in headers]
     cleaned = [[clean(cell) for cell in row] for row in rows]
     widths = [max([len(header), *(len(row[column]) for row in cleaned)]) for column, header in enumerate(headers)]
     limit = width() if sys.stdout.isatty() else 1 << 20
-    for row in [list(headers), *cleaned]:
+    for row in [headers, *cleaned]:
         line = "  ".join(f"{cell:<{widths[column]}}" for column, cell in enumerate(row)).rstrip()
         print(line if len(line) <= limit else line[: limit - 1] + "…")
 

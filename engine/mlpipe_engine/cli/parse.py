@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlpipe_engine.cli.commands import BY_NAME, COMMON, Command, Option
+from mlpipe_engine.cli.commands import BY_NAME, COMMON, GROUPS, Command, Option
 
 
 class Arguments:
@@ -36,6 +36,11 @@ class Arguments:
         if not value.isascii() or not value.isdigit() or len(value) > 15:
             raise _usage(f"--{name} got {value!r}", expected="a whole number")
         return int(value)
+
+
+def command_words(words: list[str]) -> int:
+    """How many of the first words name the command: two for `data ls`, else one."""
+    return 2 if words[0] in GROUPS and len(words) > 1 and not words[1].startswith("-") else 1
 
 
 def find_command(name: str) -> Command:

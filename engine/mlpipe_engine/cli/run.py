@@ -202,9 +202,8 @@ def _after_failure(engine: Engine, record: RunRecord, view: RunView) -> None:
         for line in lines:
             print(f"  | {clean(line, limit=max(20, width() - 6) if sys.stdout.isatty() else 4096)}")
     name = step if re.fullmatch(r"[\w.\-]+", step) else f"'{clean(step)}'"
-    print(
-        f"\nRead all of it: mlpipe-tui logs {record.number} {name}\nGo on after mending it: mlpipe-tui run {clean(record.pipeline)}"
-    )
+    read = f"Read all of it: mlpipe-tui logs {record.number} {name}\n" if lines else ""
+    print(f"\n{read}Go on after mending it: mlpipe-tui run {clean(record.pipeline)}")
 
 
 def _tail(path: str, count: int = 15) -> list[bytes]:

@@ -74,7 +74,7 @@ def show(arguments: Arguments) -> int:
     metrics = engine.metrics(run.id) if arguments.flag("metrics") else ()
     if arguments.flag("json"):
         print_json(
-            "show", run=run_document(run, interrupted=interrupted), items=[step_document(step) for step in steps],
+            "show", run=run_document(run, interrupted=interrupted), items=_step_documents(engine, run, steps),
             metrics=[metric_document(metric) for metric in metrics], children=[child.id for child in engine.children(run.id)],
         )  # fmt: skip
         return 0
@@ -88,10 +88,42 @@ def show(arguments: Arguments) -> int:
         ],
     )
     _print_interpreters(engine, run, steps)
+    _print_data(engine, run)
     if metrics:
         print()
         _print_metrics(metrics)
     return 0
+
+
+def _step_documents(engine: Engine, run: RunRecord, steps: tuple[StepRecord, ...]) -> list[dict[str, object]]:
+    rows, checks = engine.port_rows(run.id), engine.checks(run.id)
+    return [
+        step_document(step) | {
+            "rows": {kind: {port.name: port.rows for port in rows if (port.step, port.kind) == (step.name, kind)} for kind in ("input", "output")},
+            "checks": [{"input": check.input, "severity": check.severity, "holds": check.holds, "text": check.text}
+                       for check in checks if check.step == step.name],
+        }
+        for step in steps
+    ]  # fmt: skip
+
+
+def _print_data(engine: Engine, run: RunRecord) -> None:
+    """Rows that went in and out, and what was expected of them and did not hold."""
+    ports = engine.port_rows(run.id)
+    if ports:
+        found: dict[str, dict[str, list[str]]] = {}
+        for port in ports:
+            found.setdefault(port.step, {}).setdefault(port.kind, []).append(f"{port.name} {port.rows:,}")
+        print()
+        table(
+            ("step", "rows in", "rows out"),
+            [(step, ", ".join(kinds.get("input", ())), ", ".join(kinds.get("output", ()))) for step, kinds in found.items()],
+        )
+    for check in engine.checks(run.id):
+        if not check.holds:
+            print(
+                f"{'unfit' if check.severity == 'fail' else 'warning'}: input {clean(check.input)} of {clean(check.step)}: {clean(check.text)}"
+            )
 
 
 def _show_sweep(engine: Engine, run: RunRecord, interrupted: bool, arguments: Arguments) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlpipe_engine.errors import ConfigError, ProjectNotFoundError, nearest
+from mlpipe_engine.model.datastores import BUILT_IN, SETTINGS, DatastoreSpec
 
 FILE_NAME = "mlpipe.toml"
 MAX_BYTES = 1 << 20
@@ -74,6 +75,9 @@ class ProjectConfig:
     """True: packages of environments come from `find_links` alone; nothing is fetched."""
     store: StoreConfig = StoreConfig()
     watch: WatchConfig = WatchConfig()
+    datastores: tuple[DatastoreSpec, ...] = ()
+    """Those of the tables [datastore.NAME]."""
+    default_datastore: str | None = None
     path: str = ""
 
     def line(self, table: str, key: str) -> str:
@@ -95,7 +99,8 @@ class ProjectConfig:
 
 _SCHEMA: dict[str, dict[str, str]] = {
     "project": {"name": "text", "default_pipeline": "text", "python": "text"},
-    "default": {"compute": "text", "python": "text"},
+    "default": {"compute": "text", "python": "text", "datastore": "text"},
+    "datastore.*": {"url": "text", **dict.fromkeys(SETTINGS, "setting")},
     "environments": {"find_links": "texts", "no_index": "flag"},
     "store": {"quota": "quota", "network": "switch", "max_log": "size"},
     "watch": {"run": "texts", "ask": "texts", "ignore": "texts", "restart_below": "duration", "poll": "switch"},
@@ -110,7 +115,7 @@ _SCHEMA: dict[str, dict[str, str]] = {
     },
 }
 """Table -> key -> what is expected."""
-_TABLES = ("project", "default", "store", "compute", "environments", "watch")
+_TABLES = ("project", "default", "store", "compute", "environments", "watch", "datastore")
 _CHOICES = {"audit": ["python", "full", "off"], "isolation": ["none", "strict"]}
 
 
@@ -163,6 +168,8 @@ def load_config(root: str) -> ProjectConfig:
         no_index=environments.get("no_index", False),
         store=_store(document.get("store", {})),
         watch=_watch(document.get("watch", {})),
+        datastores=_datastores(document.get("datastore", {}), text, path),
+        default_datastore=default.get("datastore"),
         path=path,
     )
     if "compute" in default:
@@ -173,6 +180,27 @@ def load_config(root: str) -> ProjectConfig:
                 error.what, where=f"{path}:{_line(text, 'default', 'compute')}", field="default.compute", expected=error.expected
             ) from None
     return config
+
+
+def _datastores(tables: Mapping[str, Mapping[str, Any]], text: str, path: str) -> tuple[DatastoreSpec, ...]:
+    found: list[DatastoreSpec] = []
+    for name, table in tables.items():
+        where = f"{path}:{_line(text, '', f'datastore.{name}')}"
+        if name in BUILT_IN:
+            raise ConfigError(
+                f"the datastore {name!r} is built in", where=where, field=f"datastore.{name}", hint="Choose another name."
+            )
+        if "url" not in table:
+            raise ConfigError("a datastore without a URL", where=where, field=f"datastore.{name}.url", expected='url = "..."')
+        settings = {key: str(value).lower() if isinstance(value, bool) else value for key, value in table.items() if key != "url"}
+        try:
+            found.append(DatastoreSpec.of(name, table["url"], settings, origin="mlpipe.toml", where=where))
+        except ConfigError as error:
+            key = error.field.rpartition(".")[2]
+            if key in table:
+                error.where = f"{path}:{_line(text, f'datastore.{name}', key)}"
+            raise
+    return tuple(found)
 
 
 def _store(table: Mapping[str, Any]) -> StoreConfig:
@@ -274,6 +302,9 @@ def _check(document: Mapping[str, Any], text: str, path: str) -> None:
             raise ConfigError(
                 f"found {_kind(value)}", where=f"{path}:{_line(text, '', table)}", field=table, expected=f"a table [{table}]"
             )
+        if table == "datastore":
+            _check_datastores(value, text, path)
+            continue
         if table != "compute":
             _check_table(value, _SCHEMA[table], table, text, path)
             continue
@@ -299,6 +330,16 @@ def _check(document: Mapping[str, Any], text: str, path: str) -> None:
                 )
 
 
+def _check_datastores(tables: Mapping[str, Any], text: str, path: str) -> None:
+    for name, table in tables.items():
+        where = f"{path}:{_line(text, 'datastore', name)}"
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"found {_kind(table)}", where=where, field=f"datastore.{name}", expected=f"a table [datastore.{name}]"
+            )
+        _check_table(table, _SCHEMA["datastore.*"], f"datastore.{name}", text, path)
+
+
 def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str, text: str, path: str) -> None:
     for key, value in table.items():
         where, field = f"{path}:{_line(text, name, key)}", f"{name}.{key}"
@@ -307,6 +348,9 @@ def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str,
         wanted = schema[key]
         if wanted == "text" and (not isinstance(value, str) or not value.strip()):
             raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="a text that is not empty, in quotes")
+        if wanted == "setting" and (not isinstance(value, str | bool) or value == ""):
+            kind = "a list" if isinstance(value, list) else "a value that is no text"  # not shown: it may be a secret
+            raise ConfigError(f"found {kind}", where=where, field=field, expected="a text that is not empty, in quotes")
         if wanted == "number" and (
             isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0
         ):

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,8 +61,11 @@ def discover(root: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def load_definitions(root: str, cache: DefinitionCache) -> Definitions:
-    """Raises DefinitionError (nothing to load, names that clash); a broken file is in `errors`."""
+def load_definitions(root: str, cache: DefinitionCache, meanwhile: Callable[[], None] | None = None) -> Definitions:
+    """Raises DefinitionError (nothing to load, names that clash); a broken file is in `errors`.
+
+    `meanwhile` is called while a child process loads: whatever the caller has to do anyway.
+    """
     files = discover(root)
     key = f"definitions {__version__} {root}\0" + "\0".join(files)  # a copied project must not look at the files of the original
     kept = cache.get(key)
@@ -70,7 +74,7 @@ def load_definitions(root: str, cache: DefinitionCache) -> Definitions:
         witness = tuple((str(kind), str(name), str(mark)) for kind, name, mark in document["witness"])
         if document["python"] == sys.version and still_valid(witness, os.environ):
             return _definitions(document, root)
-    document = _load_in_child(root, files)
+    document = _load_in_child(root, files, meanwhile)
     definitions = _definitions(document, root)
     if definitions.cacheable and not definitions.errors:
         cache.put(key, json.dumps(document))
@@ -113,7 +117,7 @@ def _refuse_equal_names(pipelines: tuple[PipelineSpec, ...]) -> None:
             )
 
 
-def _load_in_child(root: str, files: tuple[str, ...]) -> dict[str, object]:
+def _load_in_child(root: str, files: tuple[str, ...], meanwhile: Callable[[], None] | None) -> dict[str, object]:
     engine_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     reading, writing = os.pipe()
     environment = dict(os.environ)
@@ -135,6 +139,8 @@ def _load_in_child(root: str, files: tuple[str, ...]) -> dict[str, object]:
         raise FilesystemError.of(error, "start", sys.executable) from error  # the machine's trouble, not the definition's
     finally:
         os.close(writing)
+    if meanwhile is not None:
+        meanwhile()
     answer, printed, timed_out = _listen(child, reading)
     if timed_out:
         raise PipelineLoadError(

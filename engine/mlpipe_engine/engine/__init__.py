@@ -1,6 +1,6 @@
 """The composition root: wires the adapters of one project and offers the verbs that every edge uses.
 
-`project` holds the wiring; `reading`, `upkeep`, `running`, `experiments` and `watching` each add the verbs of one concern.
+`project` holds the wiring; `reading`, `upkeep`, `running`, `experiments`, `datasets` and `watching` each add the verbs of one concern.
 """
 
 from __future__ import annotations

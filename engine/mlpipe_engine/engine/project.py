@@ -15,7 +15,7 @@ from mlpipe_engine.errors import (
     UsageError,
     nearest,
 )  # fmt: skip
-from mlpipe_engine.model.spec import PipelineSpec
+from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.store import results
 from mlpipe_engine.store import runs as run_rows
 from mlpipe_engine.store.database import PerThread
@@ -23,7 +23,10 @@ from mlpipe_engine.store.database import PerThread
 if TYPE_CHECKING:
     from mlpipe_engine.definitions.loader import Definitions
     from mlpipe_engine.hashing.stat_cache import StatCache
+    from mlpipe_engine.model.datastores import DatastoreSpec
+    from mlpipe_engine.runner.decisions import Decisions
     from mlpipe_engine.runner.observe import Observer
+    from mlpipe_engine.runner.sources import DataSources
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.database import Database
@@ -76,7 +79,7 @@ class Project:
         """Raises DefinitionError. Files that are broken are in `errors`."""
         from mlpipe_engine.definitions.loader import load_definitions
 
-        return load_definitions(self.root, _Texts(self))
+        return load_definitions(self.root, _Texts(self), _import_ahead)
 
     def pipelines(self) -> tuple[PipelineSpec, ...]:
         """All pipelines of the project. Raises PipelineLoadError when a file is broken."""
@@ -178,6 +181,37 @@ class Project:
         database = self._database()
         return results.ResultQueries(database).cached(key) if database else None
 
+    def data_sources(self, stats: StatCache | None = None) -> DataSources:
+        """Where addresses lead in this project. One for each plan, run or question."""
+        from mlpipe_engine.runner.sources import DataSources
+
+        return DataSources(self.root, self.config.datastores, self._registered_datastores, stats or self._stats(), self._say_now)
+
+    def _say_now(self, text: str) -> None:
+        self.say(text)
+
+    def _registered_datastores(self) -> tuple[DatastoreSpec, ...]:
+        from mlpipe_engine.config.registered import read
+
+        return read(self.root).datastores
+
+    def _unchecked(self, spec: PipelineSpec, options: SubmitOptions) -> Decisions:
+        from mlpipe_engine.planning import parameters
+        from mlpipe_engine.runner import versions
+        from mlpipe_engine.runner.decisions import Decisions
+        from mlpipe_engine.runner.resolve import Resolver
+
+        values = dict(parameters.effective(spec, dict(options.parameters)))
+        stats = self._stats()
+        snapshots = self._snapshots(stats)
+        resolver = Resolver(self.root, self.config, snapshots, stats, self._cached, self.data_sources(stats))
+        database = self._database()
+        queries = results.ResultQueries(database) if database else None
+        return Decisions(
+            versions.looked_up(spec, database), options, values, resolver, snapshots, self._artifacts(), database, queries,
+            self.config.default_compute, as_written=spec,
+        )  # fmt: skip
+
 
 class _Texts:
     """The cache of definitions: read from the store; what is new is kept until a run writes anyway, so that a plan writes nothing."""
@@ -190,6 +224,14 @@ class _Texts:
 
     def put(self, key: str, text: str) -> None:
         self._project._fresh_texts[key] = text
+
+
+def _import_ahead() -> None:
+    """Modules that a run needs, while the definition is loaded by another process. Not by name: these imports are checked."""
+    from mlpipe_engine.executors import audit, choosing, interpreters, packages, process, spare, staging  # noqa: F401
+    from mlpipe_engine.planning import fingerprint, graph, parameters, planner, scheduler  # noqa: F401
+    from mlpipe_engine.runner import collect, decisions, hosting, loop, parts, resolve, upkeep  # noqa: F401
+    from mlpipe_engine.store import journal, recorder, step_writes, uptodate  # noqa: F401
 
 
 def _boot_id() -> str:

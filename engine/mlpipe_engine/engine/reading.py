@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.engine.project import Project
@@ -15,7 +16,7 @@ from mlpipe_engine.errors import (
 )  # fmt: skip
 from mlpipe_engine.model.events import Event
 from mlpipe_engine.model.plan import NOTHING_UNDECLARED, Undeclared
-from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord, Sweep
+from mlpipe_engine.model.records import CheckRecord, MetricRecord, PortRows, RunRecord, StepRecord, Sweep
 from mlpipe_engine.model.spec import PipelineSpec
 from mlpipe_engine.model.states import FINAL, State
 from mlpipe_engine.store import locks, results
@@ -166,6 +167,18 @@ class Reading(Project):
             )
         return digest
 
+    def port_rows(self, run_id: str) -> tuple[PortRows, ...]:
+        """Rows of every input and output of a run's steps that is a table and was counted, or can be quickly."""
+        from mlpipe_engine.runner.counting import port_rows
+
+        return port_rows(self.spec(run_id), self.steps(run_id), self._reading(), self._artifacts())
+
+    def checks(self, run_id: str) -> tuple[CheckRecord, ...]:
+        """What was expected of the inputs of the steps that a run executed, and what was found."""
+        from mlpipe_engine.store.row_counts import RowQueries
+
+        return RowQueries(self._reading()).checks(self._runs().get(run_id).number)
+
     def fetch(self, run_id: str, step: str, output: str, destination: str) -> str:
         """A private, writable copy at `destination`, which must not exist."""
         digest = self._output_digest(run_id, step, output)
@@ -177,28 +190,75 @@ class Reading(Project):
     def step_dir(self, run_id: str, step: str) -> str:
         """The folder of a step's execution: of the run that made the result, where it was reused."""
         record = self.find_step(run_id, step)
+        run, name, folder = self._folder_of(run_id, record)
+        self._open(run, name, record, folder)
+        return folder
+
+    def _folder_of(self, run_id: str, record: StepRecord) -> tuple[RunRecord, str, str]:
+        """The run and the step that made what stands there, and their folder."""
         run = self._runs().get(record.reused_from or run_id)
         made_by = results.ResultQueries(self._reading()).get(record.result_id) if record.result_id is not None else None
-        return os.path.join(self.state_dir, "runs", run.experiment, str(run.number), made_by.step if made_by else step)
+        name = made_by.step if made_by else record.name
+        return run, name, os.path.join(self.state_dir, "runs", run.experiment, str(run.number), name)
+
+    def _open(self, run: RunRecord, name: str, shown: StepRecord, folder: str) -> None:
+        """Make the folder of a step that was put away. In a project that can only be read nothing is made."""
+        from mlpipe_engine.runner import views
+
+        if os.path.exists(f"{folder}/step.json") and (not shown.put_away or views.is_open(folder)):
+            return
+        made = next((step for step in self._runs().steps(run) if step.name == name), None)
+        if made is not None and made.put_away and not views.is_open(folder):
+            self._make_views(run, [(made, folder)])
+
+    def _make_views(self, run: RunRecord, steps: list[tuple[StepRecord, str]]) -> None:
+        from mlpipe_engine.runner import views
+
+        if not os.access(self.state_dir, os.W_OK):
+            return
+        options = replace(self._runs().options(run.id), only_steps=(), until_steps=(), from_steps=(), parameters=run.parameters)
+        decisions = self._unchecked(self._runs().spec(run), options)
+        queries, where = results.ResultQueries(self._reading()), (self.root, self.state_dir, self.config.name)
+        for step, folder in steps:
+            manifest = self.manifest(run.id, step.name)
+            stage = views.stager(run, step, manifest, decisions, self._artifacts(), queries, where)
+            views.open_step(run, step, folder, self._artifacts(), stage)
 
     def interpreter_of(self, run_id: str, step: str) -> str:
         """The interpreter a step ran with and why that one; "" for a step that never started."""
         import json
 
+        record = self.find_step(run_id, step)
+        folder = self._folder_of(run_id, record)
+        if not os.path.isdir(folder[2]):
+            made = next((found for found in self._runs().steps(folder[0]) if found.name == folder[1]), record)
+            return made.put_away
         try:
-            with open(os.path.join(self.step_dir(run_id, step), "step.json"), encoding="ascii") as file:
+            with open(os.path.join(folder[2], "step.json"), encoding="ascii") as file:
                 return str(json.load(file).get("interpreter", ""))
         except (OSError, ValueError):
             return ""
 
     def run_dir(self, run_id: str) -> str:
-        """The folder of a run, with its steps. Raises FilesystemError."""
+        """The folder of a run, with its steps: links for what was reused, and what was put away made anew. Raises FilesystemError."""
+        from mlpipe_engine.runner import views
         from mlpipe_engine.runner.repeat import open_view
 
-        run = self._runs().get(run_id)
-        if run.mirrors is None:
-            return os.path.join(self.state_dir, "runs", run.experiment, str(run.number))
-        return open_view(self.state_dir, run, [(step, self.step_dir(run_id, step.name)) for step in self.steps(run_id)])
+        run, steps = self._runs().get(run_id), self.steps(run_id)
+        folder = os.path.join(self.state_dir, "runs", run.experiment, str(run.number))
+        shown = [(step, *self._folder_of(run_id, step)) for step in steps if step.decision in ("execute", "reuse")]
+        made_in: dict[str, list[tuple[str, str]]] = {}
+        for _, maker, name, place in shown:
+            made_in.setdefault(maker.id, []).append((name, place))
+        for maker_id, places in made_in.items():
+            maker = self._runs().get(maker_id)
+            away = {step.name: step for step in self._runs().steps(maker) if step.put_away}
+            closed = [(away[name], place) for name, place in places if name in away and not views.is_open(place)]
+            if closed:
+                self._make_views(maker, closed)
+        if not os.access(self.state_dir, os.W_OK):
+            return folder
+        return open_view(self.state_dir, run, [(step, place) for step, _, _, place in shown if step.state is State.REUSED])
 
     def log_path(self, run_id: str, step: str, stream: str) -> str:
         return os.path.join(self.step_dir(run_id, step), "logs", f"{stream}.log")

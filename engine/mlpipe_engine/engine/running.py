@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import mlpipe_engine
+from mlpipe_engine.engine.datasets import DatasetVerbs
 from mlpipe_engine.engine.reading import Sink, nowhere
-from mlpipe_engine.engine.upkeep import Keeping
 from mlpipe_engine.errors import (
     ExecutorUnavailableError,
     InputError,
@@ -28,6 +28,8 @@ from mlpipe_engine.store import runs as run_rows
 if TYPE_CHECKING:
     from mlpipe_engine.definitions.loader import Definitions
     from mlpipe_engine.executors.process import ProcessExecutor
+    from mlpipe_engine.model.datasets import DatasetVersionRecord
+    from mlpipe_engine.model.spec import DatasetUse, Registration
     from mlpipe_engine.model.views import Plan
     from mlpipe_engine.runner.decisions import Decisions
     from mlpipe_engine.runner.repeat import Repeater
@@ -37,7 +39,7 @@ def _unseen(run: RunRecord) -> None:
     return
 
 
-class Running(Keeping):
+class Running(DatasetVerbs):
     """Everything that can be wrong with a run is raised before it starts."""
 
     def plan(self, spec: PipelineSpec, options: SubmitOptions) -> Plan:
@@ -45,7 +47,7 @@ class Running(Keeping):
         from mlpipe_engine.runner.planning import make_plan
 
         decisions, selection = self._decisions(spec, options, build=False)
-        return make_plan(spec, decisions, selection, self._effects())
+        return make_plan(decisions.spec, decisions, selection, self._effects())
 
     def _effects(self) -> tuple[str, ...]:
         return self.definitions.effects if "definitions" in self.__dict__ else ()
@@ -62,29 +64,14 @@ class Running(Keeping):
         resolver, snapshots = decisions.resolver, decisions.snapshots
         resolver.say = self.say if build else None
         self._check_computes(spec, decisions, selection.run)
-        problems = resolver.problems(spec, selection.run, decisions.compute_of)
+        problems = resolver.problems(decisions.spec, selection.run, decisions.compute_of, decisions.check_input)
         self.warnings = tuple(snapshots.warnings)
         if problems:
             raise problems[0] if len(problems) == 1 else InputError("\n".join(map(str, problems)), hint=problems[0].hint)
-        for step in spec.steps:
+        for step in decisions.spec.steps:
             if step.name in selection.assumed:
                 decisions.assume(step)
         return decisions, selection.run
-
-    def _unchecked(self, spec: PipelineSpec, options: SubmitOptions) -> Decisions:
-        from mlpipe_engine.planning import parameters
-        from mlpipe_engine.runner.decisions import Decisions
-        from mlpipe_engine.runner.resolve import Resolver
-
-        values = dict(parameters.effective(spec, dict(options.parameters)))
-        stats = self._stats()
-        snapshots = self._snapshots(stats)
-        resolver = Resolver(self.root, self.config, snapshots, stats, self._cached)
-        database = self._database()
-        queries = results.ResultQueries(database) if database else None
-        return Decisions(
-            spec, options, values, resolver, snapshots, self._artifacts(), database, queries, self.config.default_compute
-        )
 
     def _check_computes(self, spec: PipelineSpec, decisions: Decisions, selected: frozenset[str]) -> None:
         for step in spec.steps:
@@ -100,6 +87,7 @@ class Running(Keeping):
     def run(self, spec: PipelineSpec, options: SubmitOptions, sink: Sink = nowhere) -> RunRecord:
         """Host a run in this process until it is final. SIGINT and SIGTERM cancel it when called from the main thread."""
         decided = self._decisions(spec, options)
+        self._register_inputs(*decided)
         repeated = self._repeat(spec, options, decided)
         if repeated is not None:
             return self.follow(repeated, sink)
@@ -108,7 +96,9 @@ class Running(Keeping):
 
     def submit(self, spec: PipelineSpec, options: SubmitOptions) -> str:
         """Start a run in a process of its own and return its id; it outlives this process."""
-        repeated = self._repeat(spec, options, self._decisions(spec, options))
+        decided = self._decisions(spec, options)
+        self._register_inputs(*decided)
+        repeated = self._repeat(spec, options, decided)
         if repeated is not None:
             return repeated
         run, lock = self._new_run(spec, options)
@@ -126,7 +116,7 @@ class Running(Keeping):
         decisions, selection = decided
         if self._database() is None or options.force or options.resumed_from:
             return None
-        plan = make_plan(spec, decisions, selection, ())
+        plan = make_plan(decisions.spec, decisions, selection, ())
         repeated = None
         if all(isinstance(step.decision, Reuse) for step in plan.steps) and not decisions.lost and not decisions.refreshed:
             self._writable()
@@ -134,6 +124,28 @@ class Running(Keeping):
             repeated = self._repeater(decisions, spec).repeat(spec, options, decisions, plan.steps, self._fresh_texts)
         decisions.keep_plan(plan.steps)
         return repeated
+
+    def _register_inputs(self, decisions: Decisions, selection: frozenset[str]) -> None:
+        from mlpipe_engine.runner import versions
+
+        versions.register_inputs(decisions, selection, self._database(), self._register)
+
+    def _register_outputs(self, run: RunRecord, decisions: Decisions) -> None:
+        from mlpipe_engine.runner import versions
+
+        if any(output.register is not None for step in decisions.spec.steps for output in step.outputs):
+            path = decisions.artifacts.path
+            versions.register_outputs(
+                decisions.spec, self._runs().steps(run), lambda digest: os.path.relpath(path(digest), self.root), self._writable(),
+                self._register,
+            )  # fmt: skip
+
+    def _register(self, registration: Registration, use: DatasetUse) -> DatasetVersionRecord:
+        assert use.definition is not None
+        return self.register_dataset(
+            registration.name, use.definition, expectations=use.expectations, description=registration.description,
+            tags=dict(registration.tags), create_new_version=registration.new_version,
+        )[0]  # fmt: skip
 
     def _repeater(self, decisions: Decisions, spec: PipelineSpec) -> Repeater:
         from mlpipe_engine.runner.repeat import Repeater
@@ -211,12 +223,13 @@ class Running(Keeping):
                 can_trace=self.tracing_problem() == "", executor=executor,
             )  # fmt: skip
             host_run(site, run, decisions, selection, sink)
+            self._register_outputs(run, decisions)
         finally:
             uses.close()
             locks.unlock(lock)
         finished = self._runs().get(run.id)
         if decisions.options.request and finished.state is State.SUCCEEDED:
-            self._repeater(decisions, decisions.spec).keep(finished, decisions.spec, decisions.options, decisions)
+            self._repeater(decisions, decisions.as_written).keep(finished, decisions.as_written, decisions.options, decisions)
         if finished.state in FINAL:
             try:
                 os.unlink(self._life_path(run.id))

@@ -125,7 +125,7 @@ class StandBy:
         """Ahead of the next run; what fails here fails again, and is told, when there is one."""
         if self._engine is not None and self._standing is not None:
             with suppress(MlpipeError):
-                self._engine.make_ready(self._standing.spec, self._standing.warm_starts(self._engine.state_dir))
+                self._engine.make_ready(self._standing.as_written, self._standing.warm_starts(self._engine.state_dir))
 
     def _say_ready(self, look: Look) -> None:
         assert self._standing is not None and self._engine is not None
@@ -144,7 +144,13 @@ class StandBy:
         options = replace(self._options, experiment=self._options.experiment or experiment_of(spec.name))
         decisions, selection = engine._decisions(spec, options, build=False)
         standing = Standing(
-            engine.root, spec, options, decisions, selection, engine.definitions, (engine.config.path, engine._config_seen)
+            engine.root,
+            decisions.spec,
+            options,
+            decisions,
+            selection,
+            engine.definitions,
+            (engine.config.path, engine._config_seen),
         )
         before = self._standing
         self._engine, self._standing = engine, standing
@@ -275,7 +281,7 @@ class StandBy:
                 )
             self._line.tell(event=wire.dump(event))
 
-        record = engine.host_ready(standing.spec, ready, lambda run_id, number: begun.append((run_id, number)), sink)
+        record = engine.host_ready(standing.as_written, ready, lambda run_id, number: begun.append((run_id, number)), sink)
         self._line.tell(done={"id": record.id, "number": record.number, "state": record.state.value})
 
 

@@ -74,6 +74,7 @@ class WatchVerbs(Experimenting):
         from mlpipe_engine.planning import parameters
         from mlpipe_engine.runner.record import utc_now
 
+        self._register_inputs(ready.decisions, ready.selection)
         self.reap()
         run_id = uuid4().hex
         lock = locks.try_lock(self._life_path(run_id), f"pid {os.getpid()}")

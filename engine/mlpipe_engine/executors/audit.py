@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from mlpipe_engine.errors import FilesystemError, MlpipeError
 from mlpipe_engine.executors.packages import ALWAYS, Packages, normalised, owner_text
+from mlpipe_engine.executors.staging import write_over
 from mlpipe_engine.hashing.files import hash_bytes, hash_file
 from mlpipe_engine.hashing.scan import scan_tree, special_kind
 from mlpipe_engine.hashing.stat_cache import StatCache
@@ -96,15 +97,24 @@ class Seen:
 
 def begin(scope: Scope) -> None:
     """Make the file the step's records go to. Raises FilesystemError."""
-    lines = [scope.step_dir, *(f"k{path}" for path in scope.known), *(f"i{path}" for path in scope.inputs)]
     try:
-        fd = os.open(scope.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(fd, os.fsencode("\0".join(lines)) + b"\0\0")
-        finally:
-            os.close(fd)
+        write_over(scope.file, _head(scope), 0o644)
     except OSError as error:
         raise FilesystemError.of(error, "write", scope.file) from error
+
+
+def _head(scope: Scope) -> bytes:
+    lines = [scope.step_dir, *(f"k{path}" for path in scope.known), *(f"i{path}" for path in scope.inputs)]
+    text = os.fsencode("\0".join(lines)) + b"\0f"
+    return text + b" " * (-(len(text) + 2) % 256) + b"\0\0"  # filled up: mostly as long as that of the last step
+
+
+def is_silent(scope: Scope) -> bool:
+    """Whether no Python of the step had anything to record."""
+    try:
+        return scope.level != "full" and os.lstat(scope.file).st_size == len(_head(scope))
+    except OSError:
+        return False
 
 
 def records(scope: Scope) -> list[Record] | None:

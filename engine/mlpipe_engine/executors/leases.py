@@ -45,9 +45,13 @@ class Leases:
         self._life = -1
         self._mine: Amounts = {}
 
+    def bounded(self, cpus: float, memory_bytes: float) -> tuple[float, float]:
+        """What a lease of so much is of: asking for more than there is leases all of it, alone."""
+        return min(max(cpus, 0.0), self.cpus), min(memory_bytes, self.memory_bytes)
+
     def try_lease(self, cpus: float, memory_bytes: float = 0) -> Lease | None:
-        """None while others hold too much. Asking for more than there is leases all of it, alone."""
-        cpus, memory_bytes = min(max(cpus, 0.0), self.cpus), min(memory_bytes, self.memory_bytes)
+        """None while others hold too much."""
+        cpus, memory_bytes = self.bounded(cpus, memory_bytes)
         self._open()
         fcntl.flock(self._ledger, fcntl.LOCK_EX)
         try:

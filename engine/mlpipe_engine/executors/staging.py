@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mlpipe_engine.errors import FilesystemError, StagingError
+from mlpipe_engine.executors import tools
+from mlpipe_engine.hashing.files import real_path
 from mlpipe_engine.model.execution import StepTask
-from mlpipe_engine.model.spec import InputRef, Json, LiteralRef, OutputRef, ParameterRef, Part, StepSpec, Text, Word
+from mlpipe_engine.model.spec import OWN_KINDS, InputRef, Json, LiteralRef, OutputRef, ParameterRef, Part, StepSpec, Text, Word
 from mlpipe_engine.planning.parameters import render
 
 RESERVED_VARIABLES = frozenset(
@@ -32,8 +34,12 @@ class Lent:
     """Absolute path of what is lent."""
     files: tuple[str, ...] | None
     """Only these below `source`; None: all of it."""
+    links: tuple[tuple[str, str], ...] = ()
+    """(path within the input, file) of what was chosen one by one, beside `files`."""
     mode: str
     path_on_compute: str | None
+    format: str | None = None
+    """parquet or csv, where it is a table that was made for the step."""
     copy: Callable[[str], None]
     """Make a private, writable copy at the given path (mode "download")."""
 
@@ -61,6 +67,8 @@ class Layout:
     step_dir: str
     inputs: dict[str, str]
     outputs: dict[str, str]
+    lent: tuple[str, ...] = ()
+    """Real paths of what the links in in/ lead to."""
 
     @property
     def code(self) -> str:
@@ -77,22 +85,21 @@ def lay_out(
     inputs: list[Lent],
     lay_out_code: Callable[[str], None] | None,
     about: Circumstances,
+    take_spare: Callable[[str], bool] | None = None,
+    link: Callable[[str, str], None] = os.symlink,
 ) -> Layout:
-    """Make the folders and fill them. Raises StagingError, FilesystemError; what was made stays for inspection."""
+    """Make the folders and fill them. Raises StagingError, FilesystemError; what was made stays for inspection.
+
+    `take_spare` puts an empty step directory at the place, if it has one; for steps without code.
+    """
     try:
-        os.makedirs(step_dir)
-        for name in ("in", "out", "logs", "tmp"):
-            os.mkdir(f"{step_dir}/{name}")
-        if lay_out_code is not None:
-            lay_out_code(f"{step_dir}/code")
-        else:
-            os.mkdir(f"{step_dir}/code")
-        for name in ("outputs", "logs"):
-            os.makedirs(f"{step_dir}/code/{name}", exist_ok=True)
+        if lay_out_code is not None or take_spare is None or not take_spare(step_dir):
+            _make_folders(step_dir, lay_out_code)
         layout = Layout(
             step_dir,
-            {item.name: _lend(item, step_dir) for item in inputs},
+            {item.name: _lend(item, step_dir, link) for item in inputs},
             {item.name: _output_path(item.name, item.path_on_compute, item.is_directory, step_dir) for item in step.outputs},
+            tuple(path for item in inputs if item.mode != "download" for path in _real_paths(item)),
         )
         _write_step_file(step, layout, inputs, about)
     except OSError as error:
@@ -100,21 +107,43 @@ def lay_out(
     return layout
 
 
-def _lend(item: Lent, step_dir: str) -> str:
+def _make_folders(step_dir: str, lay_out_code: Callable[[str], None] | None) -> None:
+    os.makedirs(step_dir)
+    for name in ("in", "out", "logs", "tmp"):
+        os.mkdir(f"{step_dir}/{name}")
+    if lay_out_code is not None:
+        lay_out_code(f"{step_dir}/code")
+    else:
+        os.mkdir(f"{step_dir}/code")
+    for name in ("outputs", "logs"):
+        os.makedirs(f"{step_dir}/code/{name}", exist_ok=True)
+
+
+def _lend(item: Lent, step_dir: str, link: Callable[[str, str], None]) -> str:
     place = f"{step_dir}/in/{_inside(item.path_on_compute, item.name)}"
     if os.path.dirname(place) != f"{step_dir}/in":
         os.makedirs(os.path.dirname(place), exist_ok=True)
     if item.mode == "download":
         item.copy(place)
     elif item.files is None:
-        os.symlink(item.source, place)
+        link(item.source, place)
     else:
         os.makedirs(place)
         for file in item.files:
             target = os.path.join(place, file)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.symlink(os.path.join(item.source, file), target)
+        for inside, file in item.links:
+            target = os.path.join(place, inside)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.symlink(file, target)
     return place
+
+
+def _real_paths(item: Lent) -> list[str]:
+    if item.files is None:
+        return [real_path(item.source)]
+    return [real_path(os.path.join(item.source, file)) for file in item.files]
 
 
 def _output_path(name: str, path_on_compute: str | None, is_directory: bool | None, step_dir: str) -> str:
@@ -152,27 +181,43 @@ def _write_step_file(step: StepSpec, layout: Layout, inputs: list[Lent], about: 
                 "path": layout.inputs[item.name],
                 "mode": item.mode,
                 "kind": "folder" if item.files is not None or os.path.isdir(item.source) else "file",
+                **({"format": item.format} if item.format is not None else {}),
             }
             for item in inputs
         },
         "outputs": {name: {"path": path} for name, path in layout.outputs.items()},
         "parameters": dict(about.parameters),
+        "params": {name: _value(part, layout, about.parameters) for name, part in step.params},
+        "resources": {"cpus": step.resources.cpus, "memory_bytes": step.resources.memory_bytes},
         "events_path": layout.events,
         "files_dir": f"{layout.code}/outputs",
         "tags": dict(about.tags),
         "properties": dict(about.properties),
         "parent_metrics": [],
     }
-    with open(f"{layout.step_dir}/step.json", "w", encoding="ascii") as file:
-        file.write(json.dumps(document))  # not json.dump: only dumps uses the encoder written in C
+    text = json.dumps(document).encode("ascii")
+    write_over(f"{layout.step_dir}/step.json", text + b" " * (-len(text) % 512), 0o644)  # mostly as long as that of the last step
 
 
-def argv(step: StepSpec, layout: Layout, parameters: Mapping[str, Json], interpreter: str) -> tuple[str, ...]:
+def write_over(path: str, body: bytes, mode: int) -> None:
+    """Over what may be there. Not emptied first: ext4 sends a file that was to the disk when it is closed."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        if os.fstat(fd).st_size > len(body):
+            os.ftruncate(fd, 0)
+        os.write(fd, body)
+    finally:
+        os.close(fd)
+
+
+def argv(step: StepSpec, layout: Layout, parameters: Mapping[str, Json], interpreter: str, sdk: str) -> tuple[str, ...]:
     """The words of the process. Every object of the definition is exactly one word; nothing goes through a shell."""
     words = tuple(_word(word, layout, parameters) for word in step.arguments)
     if step.kind == "python":
         return (interpreter, f"{layout.code}/{step.script}", *words)
     command = tuple(_word(word, layout, parameters) for word in step.command)
+    if step.kind in OWN_KINDS:
+        return tools.argv(step, interpreter, sdk, layout.code, words, command)
     if step.kind == "shell":
         return ("/bin/sh", "-c", *command, *(("sh", *words) if words else ()))
     return (*command, *words)
@@ -194,6 +239,16 @@ def _text(part: Part, layout: Layout, parameters: Mapping[str, Json]) -> str:
             return layout.inputs[name]
         case OutputRef(name):
             return layout.outputs[name]
+
+
+def _value(part: Part, layout: Layout, parameters: Mapping[str, Json]) -> Json:
+    match part:
+        case LiteralRef(value):
+            return value
+        case ParameterRef(name):
+            return parameters[name]
+        case _:
+            return _text(part, layout, parameters)
 
 
 def variables(step: StepSpec, layout: Layout, parameters: Mapping[str, Json], about: Circumstances) -> dict[str, str]:
@@ -222,10 +277,6 @@ def write_command_file(task: StepTask) -> None:
         f"exec env -i \\\n  {assignments} \\\n  {shlex.join(task.argv)}\n"
     )
     try:
-        fd = os.open(f"{task.step_dir}/command.sh", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o755)
-        try:
-            os.write(fd, text.encode("utf-8", "surrogateescape"))
-        finally:
-            os.close(fd)
+        write_over(f"{task.step_dir}/command.sh", text.encode("utf-8", "surrogateescape"), 0o755)
     except OSError as error:
         raise FilesystemError.of(error, "write", f"{task.step_dir}/command.sh") from error

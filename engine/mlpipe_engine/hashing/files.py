@@ -70,3 +70,19 @@ def _copy(reading: int, writing: int) -> tuple[str, int]:
         while view:
             view = view[os.write(writing, view) :]
     return "b3:" + hasher.hexdigest(), size
+
+
+def real_path(path: str, folders: dict[str, str] | None = None) -> str:
+    """`os.path.realpath`, which asks for every part of every path, with each folder asked once: in `folders`, or, for folders of
+    ours, in this process."""
+    folder, name = os.path.split(path)
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    folders = _FOLDERS if folders is None else folders
+    known = folders.get(folder)
+    if known is None:
+        known = folders[folder] = os.path.realpath(folder)
+    return f"{known}/{name}"
+
+
+_FOLDERS: dict[str, str] = {}

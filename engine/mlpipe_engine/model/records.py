@@ -73,6 +73,8 @@ class StepRecord:
     expected_seconds: float | None = None
     tags: tuple[tuple[str, str], ...] = ()
     """What the step's script tagged itself with."""
+    put_away: str = ""
+    """Not empty: its directory held nothing but what is told here, and is made anew when it is opened. Names its interpreter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,3 +134,26 @@ class Sweep:
     """Parameter -> its values, in the order they were given."""
     parallel: int
     fail_fast: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRecord:
+    """One thing that was expected of an input before a step got it, and what was found."""
+
+    step: str
+    input: str
+    severity: str
+    """fail or warn; note: nobody asked, but it should be known (values that became null)."""
+    holds: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PortRows:
+    """How many rows an input or an output of a step has."""
+
+    step: str
+    name: str
+    kind: str
+    """input or output."""
+    rows: int

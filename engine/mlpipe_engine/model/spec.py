@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mlpipe_engine.model.datasets import DatasetDefinition, Expectation
+
 Json = None | bool | int | float | str | tuple["Json", ...]
 """A parameter value: frozen JSON without objects; lists are tuples."""
 
@@ -89,7 +91,56 @@ class PathSource:
     validate: bool = True
 
 
-Source = StepOutputSource | PathSource
+@dataclass(frozen=True, slots=True)
+class VersionSource:
+    """A registered dataset. Which version, and so which files, is looked up when a pipeline is planned."""
+
+    name: str
+    version: int | None = None
+    """None: the latest, asked anew for every plan."""
+
+
+Source = StepOutputSource | PathSource | VersionSource
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A name under which a run keeps what it found, or made, as a version of a dataset."""
+
+    name: str
+    description: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    new_version: bool = True
+    """False: other content or another definition under the name is an error, no new version."""
+
+
+TableFormat = Literal["parquet", "csv"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetUse:
+    """What is done to the bytes of a source before a step gets them."""
+
+    definition: DatasetDefinition | None = None
+    """None: the registered version's own, as it is."""
+    format: TableFormat = "parquet"
+    """How a table is handed over, as one file."""
+    expectations: tuple[Expectation, ...] = ()
+    register: Registration | None = None
+    version: str = ""
+    """Which version a name was found to mean, for people: `flights v3`."""
+    pinned: str = ""
+    """Content of that version: anything else is an error, never a silent change."""
+    pinned_operations: int = 0
+    """How many of the operations are the version's own; those that follow were added by the pipeline."""
+
+    @property
+    def is_table(self) -> bool:
+        return self.definition is None or self.definition.kind == "tabular"
+
+    @property
+    def chooses_files(self) -> bool:
+        return self.definition is not None and self.definition.kind == "file" and bool(self.definition.operations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +149,8 @@ class InputSpec:
     source: Source
     mode: InputMode = "mount"
     path_on_compute: str | None = None
+    use: DatasetUse | None = None
+    """None: the step gets the files as they are. Over an output or a version the definition has no paths of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +164,13 @@ class OutputSpec:
     datastore: str | None = None
     destination: str | None = None
     source_globs: str | None = None
+    overwrite: bool = False
+    """A delivery may replace what no run of this project put there."""
     pipeline_output_name: str | None = None
-    register_name: str | None = None
+    register: Registration | None = None
+    """After the step ended well, as a dataset."""
+    register_as: DatasetDefinition | None = None
+    """How it is read as a table then; None: as files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,13 +199,21 @@ class EnvironmentSpec:
     where: str = field(default="", compare=False)
 
 
+StepKind = Literal["python", "command", "shell", "sql", "transfer"]
+OWN_KINDS = ("sql", "transfer")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSpec:
     """One step. `name` is unique in its pipeline (also after case folding)."""
 
     name: str
-    kind: Literal["python", "command", "shell"]
-    """python: `script` under the step's interpreter; command: `command` is argv; shell: one word for `/bin/sh -c`."""
+    kind: StepKind
+    """python: `script` under the step's interpreter; command: `command` is argv; shell: one word for `/bin/sh -c`.
+
+    sql: `script`, or the one word of `command`, is a SELECT over the inputs; transfer: the input is copied to the output. Both are
+    run by programs of ours, under our interpreter.
+    """
     script: str | None = None
     command: tuple[Word, ...] = ()
     arguments: tuple[Word, ...] = ()

@@ -11,13 +11,13 @@ from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from typing import Any, TypeVar, cast
 
-from mlpipe_engine.model import events, execution, manifest, plan, records, spec, states, trees, watch
+from mlpipe_engine.model import datasets, events, execution, manifest, plan, records, spec, states, trees, watch
 
 T = TypeVar("T")
 
 _CLASSES: dict[str, type[Any]] = {
     name: value
-    for module in (spec, manifest, plan, records, events, execution, trees, states, watch)
+    for module in (spec, datasets, manifest, plan, records, events, execution, trees, states, watch)
     for name, value in vars(module).items()
     if isinstance(value, type) and value.__module__ == module.__name__
 }
@@ -26,6 +26,16 @@ _CLASSES: dict[str, type[Any]] = {
 def dump(value: object) -> str:
     """ASCII JSON; equal values give equal text. Lone surrogates survive as escapes."""
     return json.dumps(_lower(value), separators=(",", ":"), sort_keys=True, allow_nan=True)
+
+
+_last: list[tuple[object, str]] = []
+
+
+def dump_once(value: object) -> str:
+    """`dump`, remembered for the last value: the definition of a run is asked for again and again. Prereq: it is frozen."""
+    if not _last or _last[0][0] is not value:
+        _last[:] = [(value, dump(value))]
+    return _last[0][1]
 
 
 def load(kind: type[T], text: str) -> T:

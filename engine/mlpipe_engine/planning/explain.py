@@ -47,6 +47,8 @@ def _same(old: Mapping[tuple[Section, str], Value], new: Mapping[tuple[Section, 
     if key not in old or key not in new:
         return False
     left, right = old[key], new[key]
+    if type(left) is str and type(right) is str:
+        return left == right
     return encode(left) == encode(right)  # as they were hashed: 1, 1.0 and True differ
 
 
@@ -62,6 +64,8 @@ def _cause(
             return Cause(kind=section.value, subject=name, before=_shown(_unwrapped(before)), after=_shown(_unwrapped(after)))
         case Section.INPUT:
             root, detail = upstream.get(name, ("", ""))
+            if not root and _same_bytes(before, after):
+                return Cause(kind="input", subject=name, detail="is read differently")
             return Cause(
                 kind="input", subject=name, before=_input_text(before), after=_input_text(after), root=root, detail=detail
             )
@@ -139,8 +143,13 @@ def _shown(value: Value) -> str:
     return repr(value)[:120]
 
 
+def _same_bytes(before: Value, after: Value) -> bool:
+    """Only the mode, or what is made of the bytes, differs."""
+    return isinstance(before, list | tuple) and isinstance(after, list | tuple) and before[2] == after[2]
+
+
 def _input_text(value: Value) -> str:
-    if isinstance(value, list | tuple) and len(value) == 3:
+    if isinstance(value, list | tuple) and len(value) >= 3:
         return short(str(value[2]))
     return ""
 

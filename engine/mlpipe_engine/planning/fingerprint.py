@@ -7,7 +7,8 @@ user version, code. Out: names, descriptions, defaults, allow_reuse, compute tar
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from mlpipe_engine.model.encoding import Value
 from mlpipe_engine.model.manifest import Manifest, ManifestEntry, Section
@@ -20,13 +21,15 @@ def step_manifest(
     *,
     parameters: Mapping[str, Value],
     inputs: Mapping[str, str],
+    uses: Mapping[str, Sequence[Value]] = MappingProxyType({}),
     environment: Iterable[ManifestEntry],
     code: Tree | None,
     platform: str,
 ) -> Manifest:
     """The identity of one execution of `step`.
 
-    `parameters`: effective typed values by name. `inputs`: content digest by input name, one for every input of the step.
+    `parameters`: effective typed values by name. `inputs`: content digest by input name, one for every input of the step. `uses`: what is
+    made of that content before the step gets it.
     `environment`: entries of Section.ENVIRONMENT. `code`: the snapshot, None for a step without source directory.
     """
     entries = [
@@ -44,7 +47,8 @@ def step_manifest(
     entries.extend(ManifestEntry(Section.PARAMETER, name, _part(part, parameters)) for name, part in step.params)
     entries.extend(ManifestEntry(Section.VARIABLE, name, value) for name, value in step.environment_variables)
     entries.extend(
-        ManifestEntry(Section.INPUT, item.name, [item.mode, item.path_on_compute, inputs[item.name]]) for item in step.inputs
+        ManifestEntry(Section.INPUT, item.name, [item.mode, item.path_on_compute, inputs[item.name], *uses.get(item.name, ())])
+        for item in step.inputs
     )
     entries.extend(
         ManifestEntry(

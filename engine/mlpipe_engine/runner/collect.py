@@ -6,10 +6,11 @@ May run in a thread beside the loop: touches files only, no state of the run. Ca
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlpipe_engine.data.footers import rows_of
 from mlpipe_engine.errors import MlpipeError
 from mlpipe_engine.executors.staging import Layout
 from mlpipe_engine.model.plan import NOTHING_UNDECLARED, Undeclared
@@ -31,6 +32,8 @@ class Collected:
     outputs: tuple[tuple[str, str], ...] = ()
     artifacts: tuple[tuple[ArtifactRecord, str], ...] = ()
     """(artifact, stat signature)."""
+    rows: tuple[tuple[str, int], ...] = ()
+    """Rows of the outputs that are Parquet; others are counted when somebody asks."""
     reads: tuple[tuple[str, str], ...] | None = None
     error: str = ""
     """Not empty: the step failed after all."""
@@ -61,8 +64,13 @@ def collect(
     artifacts: ArtifactStore,
     snapshots: SourceSnapshots,
     audited: Callable[[], tuple[Undeclared, str]],
+    *,
+    link: bool = True,
 ) -> Collected:
-    """Never raises for what a step did; its `error` says it. FilesystemError (the machine's trouble) passes."""
+    """`link`: leave a link where an output was.
+
+    Never raises for what a step did; its `error` says it. FilesystemError (the machine's trouble) passes.
+    """
     damaged = tuple(item.digest for item in borrowed if item.signature and artifacts.lent_changed(item.digest, item.signature))
     if damaged:
         names = ", ".join(item.name for item in borrowed if item.digest in damaged)
@@ -92,11 +100,14 @@ def collect(
         kind = "folder" if (tree.entries and tree.entries[0].kind == "d") or "" not in tree.by_path else "file"
         record = ArtifactRecord(digest=tree.digest, kind=kind, size_bytes=tree.size_bytes, file_count=tree.file_count)
         records.append((record, artifacts.signature(tree.digest)))
-        _leave_link(path, artifacts.path(tree.digest))
+        if link:
+            _leave_link(path, artifacts.path(tree.digest))
+    counts = ((digest, rows_of(artifacts.path(digest))) for _, digest in outputs if digest)
     moved = [item.name for item in borrowed if item.changed_since is not None and item.changed_since()]
     return Collected(
         outputs=tuple(outputs),
         artifacts=tuple(records),
+        rows=tuple((digest, rows) for digest, rows in counts if rows is not None),
         reads=reads,
         undeclared=undeclared,
         not_reusable=f"input {', '.join(moved)} changed while the step ran" if moved else unhashed,
@@ -116,8 +127,14 @@ def _reads(step: StepSpec, code: Tree | None, layout: Layout, snapshots: SourceS
     return tuple(sorted(named | ({(script.path, script.digest)} if script else set())))
 
 
+def leave_links(paths: Mapping[str, str], outputs: Iterable[tuple[str, str]], artifacts: ArtifactStore) -> None:
+    """Where the step wrote, people find what it wrote. `paths`: by output; outputs with their digests. Raises OSError."""
+    for name, digest in outputs:
+        if digest and not os.path.lexists(paths[name]):
+            _leave_link(paths[name], artifacts.path(digest))
+
+
 def _leave_link(path: str, target: str) -> None:
-    """Where the step wrote, people find what it wrote."""
     os.symlink(os.path.relpath(target, os.path.dirname(path)), path)
 
 

@@ -1,12 +1,14 @@
 """The directory of a step laid out once more, beside all runs: same code, inputs, arguments and environment, to be tried by hand.
 
-Lies in .mlpipe/debug/<step>-<n>. Nothing is written into the store and no row is made; inputs are lent as they were, read-only.
+Lies in .mlpipe/debug/<step>-<n>. No row of a run is made, and of the store only a table that an input is read as may be new; inputs
+are lent as they were, read-only.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,7 +28,9 @@ from mlpipe_engine.model.states import State
 from mlpipe_engine.runner.collect import Borrowed
 from mlpipe_engine.runner.parts import RunParts
 from mlpipe_engine.runner.record import utc_now
+from mlpipe_engine.runner.tables import BENCH, Tables
 from mlpipe_engine.snapshots.source import SourceSnapshots
+from mlpipe_engine.store.flights import Flights
 from mlpipe_engine.store.journal import Journal
 from mlpipe_engine.store.recorder import Recorder
 
@@ -120,7 +124,7 @@ def recall(run: RunRecord, record: StepRecord, manifest: Manifest | None, decisi
             case StepOutputSource(producer, output):
                 decisions.note_outputs(producer, {output: digests[item.name]})
             case PathSource():
-                if decisions.resolver.path_input(item.source, step).tree.digest != digests[item.name]:
+                if decisions.content(item, step) != digests[item.name]:
                     notes.append(f"input {item.name} is no longer what it was; these are the files as they are now")
     code = decisions.snapshots.load(record.snapshot) if record.snapshot else None
     if code is None and step.source_directory is not None:
@@ -141,7 +145,7 @@ def planned(spec: PipelineSpec, name: str) -> Wanted:
             expected="one of " + ", ".join(names),
         )
     run = RunRecord(
-        id="0" * 32, number=0, pipeline=spec.name, experiment="debug", state=State.QUEUED, created_at=utc_now(), source="cli"
+        id=BENCH, number=0, pipeline=spec.name, experiment="debug", state=State.QUEUED, created_at=utc_now(), source="cli"
     )
     return Wanted(run=run, step=spec.step(name), code=None, about="the definition as it is now: it never ran", stored=False)
 
@@ -155,7 +159,7 @@ def lay_out(
     wanted: Wanted, decisions: Decisions, artifacts: ArtifactStore, queries: ResultQueries, where: tuple[str, str, str]
 ) -> Bench:
     """`where`: project, its state folder, its name. Raises StagingError, FilesystemError, InputError; nothing is left then."""
-    root, state_dir, workspace = where
+    root, state_dir, _ = where
     step, place = wanted.step, _free_place(state_dir, wanted.step.name)
     _require_inputs(step, decisions, artifacts)
     code, snapshots = wanted.code, decisions.snapshots
@@ -165,15 +169,10 @@ def lay_out(
             SourceSnapshots(f"{place}.code", root, StatCache()),
         )
     recorder = Recorder(state_dir, lambda: None)
-    parts = _BenchParts(
-        root=root, state_dir=state_dir, workspace=workspace, spec=decisions.spec, options=decisions.options, parameters=decisions.parameters,
-        selection=frozenset((step.name,)), parents={}, finished_before={}, decisions=decisions, snapshots=snapshots,
-        artifacts=artifacts, queries=queries, executor=ProcessExecutor(), leases=Leases(), recorder=recorder, signaled=lambda: None,
-        cancel_requested=lambda: False, superseded=tuple, wake=lambda: None, bench=place,
-        journal=Journal(state_dir), max_log_bytes=0, place=_identity_of(state_dir),
-    )  # fmt: skip
+    parts = bench_parts(wanted.run, decisions, snapshots, artifacts, queries, recorder, where, place)
     plan = StepPlan(step=step.name, decision=Execute((Cause(kind="debug", subject="laid out by hand"),)), code=code)
     try:
+        await_inputs(parts, step)
         layout, borrowed = parts.stage(wanted.run, step, plan, 1)
         task, _ = parts.task(wanted.run, step, layout, 1)
         task = replace(task, environment=tuple(item for item in task.environment if item[0] not in _OURS))
@@ -182,9 +181,32 @@ def lay_out(
         remove(place)
         raise
     finally:
+        parts.tables.close()
         recorder.close()
         remove(f"{place}.code")
     return Bench(task=task, step=step, notes=wanted.notes, about=wanted.about, borrowed=tuple(borrowed))
+
+
+def await_inputs(parts: RunParts, step: StepSpec) -> None:
+    """Tables that are made of datasets for the step are made first."""
+    while not parts.inputs_ready(step):
+        time.sleep(0.02)
+
+
+def bench_parts(
+    run: RunRecord, decisions: Decisions, snapshots: SourceSnapshots, artifacts: ArtifactStore, queries: ResultQueries, recorder: Recorder,
+    where: tuple[str, str, str], place: str,
+) -> RunParts:  # fmt: skip
+    """What lays one step out at `place`, as a run would. `where`: project, its state folder, its name."""
+    root, state_dir, workspace = where
+    return _BenchParts(
+        root=root, state_dir=state_dir, workspace=workspace, spec=decisions.spec, options=decisions.options, parameters=decisions.parameters,
+        selection=frozenset(), parents={}, finished_before={}, decisions=decisions, snapshots=snapshots, artifacts=artifacts, queries=queries,
+        executor=ProcessExecutor(), leases=Leases(), flights=Flights(state_dir), spare=None, recorder=recorder, signaled=lambda: None,
+        cancel_requested=lambda: False, superseded=tuple, wake=lambda: None, maker=lambda fingerprint, step: None, bench=place,
+        journal=Journal(state_dir), max_log_bytes=0, place=_identity_of(state_dir),
+        tables=Tables(root, state_dir, run, decisions, artifacts, recorder, lambda: None),
+    )  # fmt: skip
 
 
 def _free_place(state_dir: str, step: str) -> str:

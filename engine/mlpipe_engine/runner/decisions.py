@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import InputError
 from mlpipe_engine.model.manifest import Manifest
 from mlpipe_engine.model.plan import Cause, Execute, Result, Reuse, Skip, StepPlan, Undecided
 from mlpipe_engine.model.spec import (
+    InputSpec,
     Json,
     PathSource,
     PipelineSpec,
     StepOutputSource,
     StepSpec,
     SubmitOptions,
+    VersionSource,
 )  # fmt: skip
 from mlpipe_engine.model.trees import Tree
 from mlpipe_engine.planning.fingerprint import step_manifest
@@ -29,6 +32,7 @@ from mlpipe_engine.store.documents import read_manifest
 
 if TYPE_CHECKING:
     from mlpipe_engine.model.records import Acceptance
+    from mlpipe_engine.runner.dataset_inputs import DatasetInputs
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.database import Database
@@ -73,8 +77,11 @@ class Decisions:
         database: Database | None,
         results: ResultQueries | None,
         default_compute: str,
+        as_written: PipelineSpec | None = None,
     ) -> None:
         self.spec = spec
+        self.as_written = as_written or spec
+        """Before names of datasets were looked up in it."""
         self.options = options
         self.parameters = parameters
         self.resolver = resolver
@@ -94,6 +101,8 @@ class Decisions:
         self._checked: dict[str, bool] = {}
         self.epoch = results.epoch() if results else 0
         self._planned: dict[str, StepPlan] = {}
+        self._first: dict[int, bool] = {}
+        """Run number -> whether no earlier run has a step of this pipeline: then there is nothing to compare with."""
         self.parents: Mapping[str, tuple[str, ...]] | None = None
         """Direct upstream steps of every step, where somebody has worked them out already."""
 
@@ -103,6 +112,7 @@ class Decisions:
         other.resolver = resolver
         other._outputs, other._changed, other._planned = {}, {}, {}
         other.lost, other.refreshed, other._checked = [], {}, {}
+        other._first = {}
         other.epoch = self._results.epoch() if self._results else 0
         return other
 
@@ -175,24 +185,60 @@ class Decisions:
     def manifest(self, step: StepSpec) -> tuple[Manifest, Tree | None]:
         """Prereq: the outputs of every step before it are noted. Raises InputError, SnapshotError, EnvironmentProblem."""
         code = self.resolver.code(step, self.compute_of(step))
-        inputs: dict[str, str] = {}
-        for item in step.inputs:
-            match item.source:
-                case StepOutputSource(producer, output):
-                    inputs[item.name] = self._outputs[producer, output]
-                case PathSource():
-                    inputs[item.name] = self.resolver.path_input(item.source, step).tree.digest
+        inputs = {item.name: self.content(item, step) for item in step.inputs}
+        uses = {
+            item.name: self.datasets.identity(item, step, inputs[item.name], self.artifacts)
+            for item in step.inputs
+            if item.use is not None and inputs[item.name]
+        }
         return (
             step_manifest(
                 step,
                 parameters=self.parameters,
                 inputs=inputs,
+                uses=uses,
                 environment=self.resolver.environment(step, self.compute_of(step)),
                 code=code,
                 platform=platform_tag(),
             ),
             code,
         )
+
+    def content(self, item: InputSpec, step: StepSpec) -> str:
+        """Digest of the bytes of an input, before anything is made of them. Raises InputError, SnapshotError."""
+        if item.use is not None and item.use.chooses_files:
+            return self.datasets.chosen_content(item, step)
+        if item.use is not None and self.datasets.asks_database(item):
+            return self.datasets.answer(item, step).digest
+        match item.source:
+            case StepOutputSource(producer, output):
+                return self._outputs[producer, output]
+            case PathSource():
+                return self.resolver.path_input(item.source, step).tree.digest
+            case VersionSource():
+                raise AssertionError("versions are looked up before anything is decided")
+
+    def check_input(self, item: InputSpec, step: StepSpec) -> None:
+        """Raises InputError for an input that is not there, or unfit: a registered version whose files are others now."""
+        from mlpipe_engine.runner.versions import check_pinned
+
+        if isinstance(item.source, PathSource) and not (item.use is not None and self.datasets.asks_database(item)):
+            self.resolver.path_input(item.source, step)
+        check_pinned(item, step, self)
+
+    @cached_property
+    def datasets(self) -> DatasetInputs:
+        from mlpipe_engine.runner.dataset_inputs import DatasetInputs
+        from mlpipe_engine.runner.record import utc_now
+
+        return DatasetInputs(self.resolver.places, self.resolver.stats, utc_now().rstrip("Z"))
+
+    def table(self, key: str) -> str | None:
+        """The artifact that holds a table which was made earlier, if it is still there and whole."""
+        from mlpipe_engine.store.row_counts import RowQueries
+
+        found = RowQueries(self._database).table(key) if self._database is not None else None
+        return found if found is not None and self._intact(found) else None
 
     def keep_plan(self, plans: Iterable[StepPlan]) -> None:
         """Decisions of a plan that was just made stand for the run that follows it: what was decided once is not decided again."""
@@ -290,6 +336,12 @@ class Decisions:
 
     def _previous(self, step: StepSpec, before: int | None) -> Previous | None:
         assert self._results is not None and self._database is not None
+        if before is not None:
+            first = self._first.get(before)
+            if first is None:
+                first = self._first[before] = not self._results.has_run(self.spec.name, before)
+            if first:
+                return None
         last = self._results.last_of_step(self.spec.name, step.name, before)
         if last is None:
             return None

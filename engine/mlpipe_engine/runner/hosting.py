@@ -15,20 +15,25 @@ from typing import TYPE_CHECKING
 from mlpipe_engine.errors import FilesystemError
 from mlpipe_engine.executors.leases import Leases
 from mlpipe_engine.executors.process import ProcessExecutor
+from mlpipe_engine.executors.spare import SpareFolders, sweep
 from mlpipe_engine.model.events import Event
 from mlpipe_engine.model.records import RunRecord
 from mlpipe_engine.model.states import GOOD
 from mlpipe_engine.planning.graph import upstream
 from mlpipe_engine.runner.loop import Run
 from mlpipe_engine.runner.parts import RunParts
+from mlpipe_engine.runner.tables import Tables
 from mlpipe_engine.store import results, runs
 from mlpipe_engine.store.documents import pairs
+from mlpipe_engine.store.flights import Flights
 from mlpipe_engine.store.journal import Journal
+from mlpipe_engine.store.locks import is_held
 from mlpipe_engine.store.recorder import Recorder
 
 if TYPE_CHECKING:
     from mlpipe_engine.config.project import ProjectConfig
     from mlpipe_engine.runner.decisions import Decisions
+    from mlpipe_engine.runner.delivering import Deliveries
     from mlpipe_engine.store.artifacts import ArtifactStore
     from mlpipe_engine.store.database import Database
 
@@ -59,12 +64,14 @@ def host_run(site: Site, run: RunRecord, decisions: Decisions, selection: frozen
         except OSError:
             pass  # full: it wakes anyway; closed: nobody sleeps any more
 
-    recorder = Recorder(site.state_dir, site.artifacts.sync)
+    journal = _journal(site)
+    recorder = Recorder(site.state_dir, site.artifacts.sync, journal)
     recorder.on_failure(wake)
+    recorder.after_group(wake)
     leases = Leases(cpus=site.config.compute(site.config.default_compute).cpus)
     with Signals(wake) as signals:
         try:
-            parts = _parts(site, run, decisions, selection, recorder, leases, signals, wake, reading)
+            parts = _parts(site, run, decisions, selection, recorder, journal, leases, signals, wake, reading)
             loop = Run(run, parts, sink)
             loop.number_steps(*_rows(site, run))
             _keep_git_facts(site, run, recorder)
@@ -77,7 +84,7 @@ def host_run(site: Site, run: RunRecord, decisions: Decisions, selection: frozen
 
 
 def _parts(
-    site: Site, run: RunRecord, decisions: Decisions, selection: frozenset[str],  recorder: Recorder,
+    site: Site, run: RunRecord, decisions: Decisions, selection: frozenset[str], recorder: Recorder, journal: Journal,
     leases: Leases, signals: Signals, wake: Callable[[], None], wake_fd: int,
 ) -> RunParts:  # fmt: skip
     queries = runs.RunQueries(site.database)
@@ -94,9 +101,33 @@ def _parts(
         root=site.root, state_dir=site.state_dir, workspace=site.config.name, spec=decisions.spec, options=decisions.options,
         parameters=decisions.parameters, selection=selection, parents=decisions.parents or upstream(decisions.spec), finished_before=before,
         decisions=decisions, snapshots=snapshots, artifacts=site.artifacts, queries=results_of,
-        executor=executor, leases=leases, recorder=recorder, journal=_journal(site), max_log_bytes=site.config.store.max_log_bytes,
+        executor=executor, leases=leases, flights=Flights(site.state_dir), spare=_spare(site, run),
+        recorder=recorder, journal=journal, max_log_bytes=site.config.store.max_log_bytes,
+        deliveries=_deliveries(site, run, decisions, recorder, wake),
         place=_place(site.state_dir), signaled=lambda: signals.received,
         cancel_requested=lambda: queries.cancel_requested(run.id), superseded=lambda: _superseded(queries, run), wake=wake,
+        maker=lambda fingerprint, step: queries.maker(fingerprint, run.number, step),
+        tables=Tables(site.root, site.state_dir, run, decisions, site.artifacts, recorder, wake),
+    )  # fmt: skip
+
+
+def _spare(site: Site, run: RunRecord) -> SpareFolders:
+    folder, lives = os.path.join(site.state_dir, "spare"), os.path.join(site.state_dir, "locks", "runs")
+    sweep(folder, lambda run_id: run_id != run.id and is_held(os.path.join(lives, run_id)))  # this one may go on after a crash
+    return SpareFolders(os.path.join(folder, run.id))
+
+
+def _deliveries(
+    site: Site, run: RunRecord, decisions: Decisions, recorder: Recorder, wake: Callable[[], None]
+) -> Deliveries | None:  # fmt: skip
+    if not any(output.datastore for step in decisions.spec.steps for output in step.outputs):
+        return None  # nothing of it is imported where nothing is delivered
+    from mlpipe_engine.runner.delivering import Deliveries, delivers
+
+    if not delivers(decisions.spec) or decisions.resolver.datastores is None:
+        return None
+    return Deliveries(
+        run, decisions.resolver.datastores, site.artifacts, site.database, recorder, decisions.parameters, wake
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import FilesystemError, MlpipeError
@@ -26,7 +27,6 @@ from mlpipe_engine.runner.collect import INLINE_BYTES, Borrowed, Collected, coll
 from mlpipe_engine.runner.follow import Follower
 from mlpipe_engine.runner.record import StepRows, utc_now
 from mlpipe_engine.runner.watching import Watch
-from mlpipe_engine.store.locks import owner_of, try_lock, unlock
 
 if TYPE_CHECKING:
     from mlpipe_engine.executors.leases import Lease
@@ -45,14 +45,15 @@ class _Attempt:
     number: int = 0
     not_before: float = 0.0
     lease: Lease | None = None
-    lock: tuple[int, str] | None = None
+    flight: str = ""
+    """The fingerprint whose flight is held."""
     layout: staging.Layout | None = None
     task: StepTask | None = None
     borrowed: list[Borrowed] = field(default_factory=list)
     started: float = 0.0
     follower: Follower | None = None
     watch: Watch | None = None
-    told_waiting: str = ""
+    told_waiting: int | None = None
 
 
 class Run:
@@ -67,6 +68,8 @@ class Run:
         self._steps = {step.name: step for step in parts.spec.steps}
         self._waiting: list[_Attempt] = []
         self._active: dict[str, _Attempt] = {}
+        self._free_leases: list[Lease] = []
+        """Of steps that ended in this turn: the next step takes one over without a look at the ledger of the machine."""
         self._collecting: dict[Future[Collected], tuple[_Attempt, Finished]] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._acknowledged: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -106,6 +109,7 @@ class Run:
         try:
             while not self._scheduler.done:
                 self._turn()
+            self._wait_for_deliveries()
             return self._finish()
         finally:
             self._close()
@@ -118,6 +122,7 @@ class Run:
             for name in names:
                 self._decide(self._steps[name])
         self._start_waiting()
+        self._give_back_free_leases()
         self._emit()
         if self._scheduler.done:
             return
@@ -126,6 +131,18 @@ class Run:
         for future in [future for future in self._collecting if future.done()]:
             self._collected(*self._collecting.pop(future), future.result())
         self._follow()
+
+    def _wait_for_deliveries(self) -> None:
+        deliveries = self._parts.deliveries
+        while deliveries is not None and deliveries.take():
+            self._parts.recorder.check()
+            self._look_for_cancel()
+            if self._canceled:
+                deliveries.cancel()
+            self._emit()
+            deliveries.wait(_TICK_SECONDS)
+        if deliveries is not None and deliveries.errors and not self._canceled:
+            self._error = "; ".join(deliveries.errors)
 
     def _pause(self) -> float:
         """How long nothing can happen unless the executor or a signal wakes us."""
@@ -214,10 +231,11 @@ class Run:
     def _reuse(self, step: StepSpec, plan: StepPlan, result: Result, note: tuple[Cause, ...]) -> None:
         self._decisions.note_outputs(step.name, dict(result.outputs))
         self._rows.reused(step.name, plan, result, note)
-        self._parts.link_reused(self.run, step.name, result)
         for metric in self._decisions.metrics_of(result):
             self._note_metric(step.name, metric[0], metric[1])
         self._saved_seconds += result.seconds
+        if self._parts.deliveries is not None:
+            self._parts.deliveries.begin(step, dict(result.outputs), result)
         self._count_and_settle(step.name, State.REUSED, "reused")
 
     def _quarantine_lost(self) -> None:
@@ -231,10 +249,10 @@ class Run:
             return
         now = time.monotonic()
         for attempt in list(self._waiting):
-            if attempt.not_before > now:
+            if attempt.not_before > now or not self._parts.inputs_ready(attempt.step):
                 continue
             if attempt.lease is None:
-                attempt.lease = self._parts.leases.try_lease(attempt.step.resources.cpus, attempt.step.resources.memory_bytes)
+                attempt.lease = self._lease(attempt.step)
                 if attempt.lease is None:
                     attempt.not_before = now + _LOCK_POLL_SECONDS if not self._active else 0.0
                     break  # in order: a large step is not starved by small ones behind it
@@ -244,6 +262,21 @@ class Run:
                 continue
             self._waiting.remove(attempt)
             self._start(attempt)
+
+    def _lease(self, step: StepSpec) -> Lease | None:
+        """One that was given back in this turn, where it is as large as what is wanted; else a new one."""
+        wanted = self._parts.leases.bounded(step.resources.cpus, step.resources.memory_bytes)
+        for lease in self._free_leases:
+            if (lease.cpus, lease.memory_bytes) == wanted:
+                self._free_leases.remove(lease)
+                return lease
+        self._give_back_free_leases()
+        return self._parts.leases.try_lease(*wanted)
+
+    def _give_back_free_leases(self) -> None:
+        for lease in self._free_leases:
+            lease.release()
+        self._free_leases.clear()
 
     def _drop_waiting(self) -> None:
         """A failure stopped the run: what was going to start does not."""
@@ -265,19 +298,17 @@ class Run:
 
     def _locked(self, attempt: _Attempt) -> bool:
         """Single flight: one process makes a result, the others wait for it and take it over."""
-        if attempt.lock is not None:
+        if attempt.flight:
             return True
         manifest = attempt.plan.manifest
         assert manifest is not None
-        path = self._parts.flight_path(manifest.fingerprint)
-        fd = try_lock(path, f"run {self.run.number}")
-        if fd is None:
-            owner = owner_of(path)
-            if owner and owner != attempt.told_waiting:
-                attempt.told_waiting = owner
-                self._rows.note(attempt.step.name, f"waits for {owner}, which makes the same result")
+        if not self._parts.flights.try_take(manifest.fingerprint):
+            maker = self._parts.maker(manifest.fingerprint, attempt.step.name)
+            if maker is not None and maker != attempt.told_waiting:
+                attempt.told_waiting = maker
+                self._rows.note(attempt.step.name, f"waits for run {maker}, which makes the same result")
             return False
-        attempt.lock = (fd, path)
+        attempt.flight = manifest.fingerprint
         return True
 
     def _start(self, attempt: _Attempt) -> None:
@@ -290,6 +321,8 @@ class Run:
         attempt.number += 1
         try:
             attempt.layout, attempt.borrowed = self._parts.stage(self.run, step, attempt.plan, attempt.number)
+            for warning in self._parts.warnings(step):
+                self._rows.note(step.name, warning)
             attempt.task, attempt.watch = self._parts.task(self.run, step, attempt.layout, attempt.number)
             attempt.started = time.monotonic()
             self._parts.executor.start(attempt.task)
@@ -324,6 +357,9 @@ class Run:
             return
         self._take(attempt, final=True)
         self._give_back_lease(attempt)
+        if (self._canceled or finished.canceled or not succeeded(finished.exit)) and self._parts.is_plain(attempt.step):
+            assert attempt.layout is not None and attempt.watch is not None
+            self._parts.keep(attempt.layout, attempt.watch, ())
         if self._canceled or finished.canceled:
             self._end(attempt, finished, State.CANCELED, "canceled")
         elif not succeeded(finished.exit):
@@ -338,15 +374,16 @@ class Run:
         arguments = (
             attempt.step, attempt.layout, attempt.plan.code, attempt.borrowed, parts.artifacts, parts.snapshots, attempt.watch.judge,
         )  # fmt: skip
+        link = not parts.is_plain(attempt.step)
         if total_size(attempt.step, attempt.layout) <= INLINE_BYTES:
-            self._collected(attempt, finished, collect(*arguments))
+            self._collected(attempt, finished, collect(*arguments, link=link))
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(2, thread_name_prefix="collect")
         try:
-            future = self._pool.submit(collect, *arguments)
+            future = self._pool.submit(collect, *arguments, link=link)
         except RuntimeError:  # no thread to be had: other steps wait
-            self._collected(attempt, finished, collect(*arguments))
+            self._collected(attempt, finished, collect(*arguments, link=link))
             return
         future.add_done_callback(lambda _: parts.wake())
         self._collecting[future] = (attempt, finished)
@@ -355,17 +392,34 @@ class Run:
         for digest in collected.damaged:
             self._parts.quarantine(digest, f"changed by step {attempt.step.name} of run {self.run.number}")
         if collected.error:
+            if self._parts.is_plain(attempt.step):
+                assert attempt.layout is not None and attempt.watch is not None
+                self._parts.keep(attempt.layout, attempt.watch, collected.outputs)
             self._failed_attempt(attempt, finished, collected.error)
             return
         seconds = time.monotonic() - attempt.started
         self._decisions.note_outputs(attempt.step.name, dict(collected.outputs))
-        lock, attempt.lock = attempt.lock, None
+        flight, attempt.flight = attempt.flight, ""
+        put_away = self._put_away(attempt, collected)
         self._rows.succeeded(
             attempt.step.name, attempt.plan, collected, finished, seconds,
-            pipeline=self._spec.name, structure=attempt.plan.code.structure if attempt.plan.code else "",
-            then=(lambda: unlock(*lock)) if lock else None,
+            pipeline=self._spec.name, structure=attempt.plan.code.structure if attempt.plan.code else "", put_away=put_away,
+            then=partial(self._parts.flights.leave, flight) if flight else None,
         )  # fmt: skip
+        if self._parts.deliveries is not None:
+            self._parts.deliveries.begin(attempt.step, dict(collected.outputs))
         self._count_and_settle(attempt.step.name, State.SUCCEEDED, "executed")
+
+    def _put_away(self, attempt: _Attempt, collected: Collected) -> str:
+        """What the row says of a directory that is not kept."""
+        parts = self._parts
+        if not parts.is_plain(attempt.step):
+            return ""
+        assert attempt.layout is not None and attempt.watch is not None
+        put_away = parts.put_away(attempt.step, attempt.layout, attempt.watch) if attempt.number == 1 else ""
+        if not put_away:
+            parts.keep(attempt.layout, attempt.watch, collected.outputs)
+        return put_away
 
     def _failed_attempt(self, attempt: _Attempt, finished: Finished, error: str) -> None:
         step = attempt.step
@@ -423,7 +477,7 @@ class Run:
     def _final_state(self) -> State:
         if self._canceled:
             return State.CANCELED
-        if self._counts["failed"]:
+        if self._counts["failed"] or self._error:
             return State.FAILED
         if self._counts["canceled"]:
             return State.CANCELED
@@ -432,7 +486,6 @@ class Run:
     def _acknowledge(self, event: Event) -> None:
         """From the recorder's thread: what the event says is durable now."""
         self._acknowledged.put(event)
-        self._parts.wake()
 
     def _emit(self) -> None:
         while True:
@@ -444,22 +497,29 @@ class Run:
 
     def _give_back_lease(self, attempt: _Attempt) -> None:
         if attempt.lease is not None:
-            attempt.lease.release()
+            self._free_leases.append(attempt.lease)
             attempt.lease = None
 
     def _release(self, attempt: _Attempt) -> None:
         self._give_back_lease(attempt)
-        if attempt.lock is not None:
-            unlock(*attempt.lock)
-            attempt.lock = None
+        if attempt.flight:
+            self._parts.flights.leave(attempt.flight)
+            attempt.flight = ""
 
     def _close(self) -> None:
         self._parts.executor.close()
+        self._parts.tables.close()
         for attempt in (*self._waiting, *self._active.values(), *(pair[0] for pair in self._collecting.values())):
             self._release(attempt)
+        self._give_back_free_leases()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._parts.deliveries is not None:
+            self._parts.deliveries.close()
         self._parts.recorder.close()
+        self._parts.flights.close()
+        if self._parts.spare is not None:
+            self._parts.spare.close()
         self._parts.journal.close()
 
 

@@ -10,21 +10,24 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import mlpipe_engine
 from mlpipe_engine.errors import FilesystemError
-from mlpipe_engine.executors import staging
+from mlpipe_engine.executors import staging, tools
 from mlpipe_engine.model.execution import StepTask
-from mlpipe_engine.model.plan import Result, StepPlan
+from mlpipe_engine.model.plan import StepPlan
 from mlpipe_engine.model.records import RunRecord
-from mlpipe_engine.model.spec import Json, PathSource, PipelineSpec, StepOutputSource, StepSpec, SubmitOptions
+from mlpipe_engine.model.spec import InputSpec, Json, PathSource, PipelineSpec, StepOutputSource, StepSpec, SubmitOptions
 from mlpipe_engine.ports import Executor
 from mlpipe_engine.runner import watching
-from mlpipe_engine.runner.collect import Borrowed
+from mlpipe_engine.runner.collect import Borrowed, leave_links
 from mlpipe_engine.runner.decisions import Decisions
+from mlpipe_engine.runner.tables import Tables, needs_tables
 from mlpipe_engine.runner.warming import warmed
 from mlpipe_engine.runner.watching import Watch
 from mlpipe_engine.store import results
@@ -34,8 +37,11 @@ from mlpipe_engine.store.recorder import Recorder
 if TYPE_CHECKING:
     from mlpipe_engine.executors.interpreters import EnvironmentDescription
     from mlpipe_engine.executors.leases import Leases
+    from mlpipe_engine.executors.spare import SpareFolders
+    from mlpipe_engine.runner.delivering import Deliveries
     from mlpipe_engine.snapshots.source import SourceSnapshots
     from mlpipe_engine.store.artifacts import ArtifactStore
+    from mlpipe_engine.store.flights import Flights
     from mlpipe_engine.store.results import ResultQueries
 
 
@@ -57,6 +63,8 @@ class RunParts:
     queries: ResultQueries
     executor: Executor
     leases: Leases
+    flights: Flights
+    spare: SpareFolders | None
     recorder: Recorder
     journal: Journal
     max_log_bytes: int
@@ -69,6 +77,11 @@ class RunParts:
     superseded: Callable[[], tuple[str, ...]]
     """Steps that another process says are made from files that have changed."""
     wake: Callable[[], None]
+    tables: Tables
+    maker: Callable[[str, str], int | None]
+    """The run that makes the result of a fingerprint, other than for the step of that name."""
+    deliveries: Deliveries | None = None
+    """Where an output of the pipeline goes to a datastore."""
 
     def require_project(self) -> None:
         """Raises FilesystemError when the project's state was deleted under the run: nothing may make half of it anew."""
@@ -85,9 +98,6 @@ class RunParts:
     def step_dir(self, run: RunRecord, step: str) -> str:
         return f"{self.state_dir}/runs/{run.experiment}/{run.number}/{step}"
 
-    def flight_path(self, fingerprint: str) -> str:
-        return f"{self.state_dir}/locks/flight/{fingerprint.partition(':')[2]}"
-
     def stage(self, run: RunRecord, step: StepSpec, plan: StepPlan, attempt: int) -> tuple[staging.Layout, list[Borrowed]]:
         """Raises StagingError, SnapshotError, FilesystemError."""
         step_dir = self.step_dir(run, step.name)
@@ -98,7 +108,31 @@ class RunParts:
             self.snapshots.save(plan.code, self.decisions.resolver.directory(step))
             lay_out = partial(self.snapshots.lay_out, plan.code)
         about = self._about(run, step, attempt)
-        return staging.lay_out(step, step_dir, lent, lay_out, about), borrowed
+        if self.spare is None or not self.is_plain(step):
+            return staging.lay_out(step, step_dir, lent, lay_out, about), borrowed
+        return staging.lay_out(step, step_dir, lent, lay_out, about, self.spare.take, self.spare.link), borrowed
+
+    def is_plain(self, step: StepSpec) -> bool:
+        """Whether its directory may turn out to hold nothing worth keeping."""
+        return self.spare is not None and step.kind != "python" and step.source_directory is None
+
+    def put_away(self, step: StepSpec, layout: staging.Layout, watch: Watch) -> str:
+        """Take back the directory of a plain step that ended well; "" when something in it is worth keeping, and then it stays.
+
+        What is given is what its row says of it: the interpreter, which step.json would have told.
+        """
+        assert self.spare is not None
+        return self._interpreter(step) if watch.is_silent() and self.spare.put_away(layout) else ""
+
+    def keep(self, layout: staging.Layout, watch: Watch, outputs: tuple[tuple[str, str], ...]) -> None:
+        """The directory of a plain step stays: it gets what people look for in it. A full disk is the step's own trouble."""
+        assert watch.plain is not None
+        try:
+            leave_links(layout.outputs, outputs, self.artifacts)
+            staging.write_command_file(watch.plain)
+        except (OSError, FilesystemError):
+            with suppress(OSError):
+                os.unlink(f"{layout.step_dir}/command.sh")
 
     def _about(self, run: RunRecord, step: StepSpec, attempt: int) -> staging.Circumstances:
         return staging.Circumstances(
@@ -125,14 +159,29 @@ class RunParts:
 
     def _inputs(self, step: StepSpec) -> tuple[list[staging.Lent], list[Borrowed]]:
         lent, borrowed = [], []
+        tables = self.tables.made(step).artifacts if needs_tables(step) else {}
         for item in step.inputs:
+            if item.name in tables:
+                digest = tables[item.name]
+                borrowed.append(self._borrowed(item.name, digest))
+                assert item.use is not None
+                lent.append(staging.Lent(
+                    name=item.name, source=self.artifacts.path(digest), files=None, mode=item.mode,
+                    path_on_compute=item.path_on_compute or f"{item.name}.{item.use.format}", format=item.use.format,
+                    copy=partial(self.artifacts.copy_out, digest),
+                ))  # fmt: skip
+                continue
+            if item.use is not None and item.use.chooses_files:
+                lent.append(self._chosen(item, step))
+                changed = partial(self._choice_changed, item, step, self.decisions.content(item, step))
+                borrowed.append(Borrowed(name=item.name, digest="", signature="", changed_since=changed))
+                continue
             match item.source:
                 case StepOutputSource(producer, output):
                     digest = self.decisions.output(producer, output) or ""
                     source, files = self.artifacts.path(digest), None
                     copy: Callable[[str], None] = partial(self.artifacts.copy_out, digest)
-                    signature = self.artifacts.signature(digest)
-                    borrowed.append(Borrowed(name=item.name, digest=digest, signature=signature, changed_since=None))
+                    borrowed.append(self._borrowed(item.name, digest))
                 case PathSource():
                     found = self.decisions.resolver.path_input(item.source, step)
                     source, files = found.base, found.files
@@ -143,6 +192,36 @@ class RunParts:
                 name=item.name, source=source, files=files, mode=item.mode, path_on_compute=item.path_on_compute, copy=copy
             ))  # fmt: skip
         return lent, borrowed
+
+    def warnings(self, step: StepSpec) -> tuple[str, ...]:
+        """What was expected of its inputs with "warn" and does not hold. Prereq: it was staged."""
+        return self.tables.made(step).warnings if needs_tables(step) else ()
+
+    def _chosen(self, item: InputSpec, step: StepSpec) -> staging.Lent:
+        """A folder of links to the files that were chosen."""
+        found = self.decisions.datasets.found(item, step, "", None)
+        links = tuple((file.path, file.local) for file in found)
+        return staging.Lent(
+            name=item.name, source=self.root, files=(), links=links, mode=item.mode, path_on_compute=item.path_on_compute,
+            copy=partial(_copy_files, links),
+        )  # fmt: skip
+
+    def _choice_changed(self, item: InputSpec, step: StepSpec, content: str) -> bool:
+        from mlpipe_engine.errors import MlpipeError
+
+        try:
+            assert isinstance(item.source, PathSource)
+            self.decisions.resolver.fresh_path_input(item.source, step)
+            return self.decisions.content(item, step) != content
+        except MlpipeError:
+            return True
+
+    def _borrowed(self, name: str, digest: str) -> Borrowed:
+        return Borrowed(name=name, digest=digest, signature=self.artifacts.signature(digest), changed_since=None)
+
+    def inputs_ready(self, step: StepSpec) -> bool:
+        """Whether the step can be staged now; if not, `wake` is called when it can."""
+        return not needs_tables(step) or self.tables.ready(step)
 
     def _path_changed(self, source: PathSource, step: StepSpec, digest: str) -> bool:
         from mlpipe_engine.errors import MlpipeError
@@ -167,7 +246,7 @@ class RunParts:
             filter(None, [sdk_dir(self.state_dir), _roots_hook(layout), dict(step.environment_variables).get("PYTHONPATH")])
         )
         environment |= {"MLPIPE_ATTEMPT": attempt_id, "MLPIPE_RUN": run.id}
-        words = staging.argv(step, layout, self.parameters, interpreter.path)
+        words = staging.argv(step, layout, self.parameters, interpreter.path, sdk_dir(self.state_dir))
         task = StepTask(
             attempt_id=attempt_id, step_dir=layout.step_dir,
             argv=(interpreters.program_path(words[0], interpreter, layout.code), *words[1:]),
@@ -175,7 +254,8 @@ class RunParts:
             stdout_path=f"{layout.step_dir}/logs/stdout.log", stderr_path=f"{layout.step_dir}/logs/stderr.log",
             timeout_seconds=step.timeout_seconds, resources=step.resources,
         )  # fmt: skip
-        staging.write_command_file(task)
+        if not self.is_plain(step):
+            staging.write_command_file(task)
         return self._watched(step, layout, task, description)
 
     def _watched(
@@ -188,27 +268,13 @@ class RunParts:
         scope = watching.scope_of(step, layout, compute, description, root=self.root, known=known, source=source)
         strict = compute.isolation == "strict"
         task = watching.watched(task, scope, compute, layout, sdk, home)
-        return warmed(task, step, compute, scope, self.state_dir), Watch(scope, resolver.stats, strict)
+        return warmed(task, step, compute, scope, self.state_dir), Watch(scope, resolver.stats, strict, task)
 
     def keep_digests(self) -> None:
         """Digests of undeclared files that were computed while the run went on."""
         rows = self.decisions.resolver.stat_rows()
         if rows:
             self.recorder.put(lambda db: results.put_stat_rows(db, rows))
-
-    def link_reused(self, run: RunRecord, step: str, result: Result) -> None:
-        """In the run's folder a reused step is a link to the folder of the run that made it."""
-        row = self.queries.run_place(result.run_number)
-        if row is None:
-            return
-        folder = f"{self.state_dir}/runs/{run.experiment}/{run.number}"
-        try:
-            os.makedirs(folder, exist_ok=True)
-            target = f"{self.state_dir}/runs/{row}/{result.run_number}/{result.step}"
-            if not os.path.lexists(f"{folder}/{step}"):
-                os.symlink(os.path.relpath(target, folder), f"{folder}/{step}")
-        except OSError as error:
-            raise FilesystemError.of(error, "link", f"{folder}/{step}") from error
 
     def quarantine(self, digest: str, why: str) -> None:
         """Never offered again; its bytes are kept for inspection."""
@@ -236,6 +302,14 @@ def _copy_path(base: str, files: tuple[str, ...] | None, destination: str) -> No
         shutil.copyfile(os.path.join(base, file), target)
 
 
+def _copy_files(links: tuple[tuple[str, str], ...], destination: str) -> None:
+    os.makedirs(destination)
+    for inside, local in links:
+        target = os.path.join(destination, inside)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copyfile(local, target)
+
+
 def _roots_hook(layout: staging.Layout) -> str | None:
     """Where a step has private copies of code from beside its source directory."""
     from mlpipe_engine.snapshots.roots import hook_folder
@@ -248,20 +322,21 @@ def _roots_hook(layout: staging.Layout) -> str | None:
 def sdk_dir(state_dir: str) -> str:
     """A copy of the step side in the project: a step imports nothing from where the engine is installed."""
     from hashlib import sha256
-    from importlib.util import find_spec
 
-    spec = find_spec("mlpipe_run")
-    assert spec is not None and spec.origin is not None
+    step_side = os.path.join(
+        os.path.dirname(os.path.dirname(mlpipe_engine.__file__)), "mlpipe_run.py"
+    )  # not by name: another may stand before it
     witness = os.path.join(os.path.dirname(staging.__file__), "step_audit.py")
     bodies = {}
-    for name, origin in (("mlpipe_run.py", spec.origin), ("audit/sitecustomize.py", witness)):
+    for name, origin in (("mlpipe_run.py", step_side), ("audit/sitecustomize.py", witness), *tools.programs().items()):
         with open(origin, "rb") as file:
             bodies[name] = file.read()
     folder = f"{state_dir}/sdk/{sha256(b''.join(bodies.values())).hexdigest()[:16]}"
     path = folder
     try:
         os.makedirs(f"{state_dir}/home", exist_ok=True)
-        os.makedirs(f"{folder}/audit", exist_ok=True)
+        for name in bodies:
+            os.makedirs(os.path.dirname(f"{folder}/{name}"), exist_ok=True)
         for name, body in bodies.items():
             path = f"{folder}/{name}"
             if not os.path.exists(path):

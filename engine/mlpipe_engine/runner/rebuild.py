@@ -44,6 +44,10 @@ class Rebuilt:
     """Where the damaged file is now; "" when there was none."""
 
 
+_AS_TOLD = ("attempt", "causes", "queued_at", "started_at", "exit", "cpu_seconds", "peak_memory_bytes", "put_away")
+"""Columns of a step that a line of the journal has under the same name."""
+
+
 def rebuild(state_dir: str) -> Rebuilt:
     """Raises UsageError while a run is going on or where nothing is damaged, FilesystemError."""
     _refuse(state_dir)
@@ -213,7 +217,7 @@ def _result(db: sqlite3.Connection, journal: Journal, line: Line) -> None:
         "run": line["run"], "idx": line["idx"], "name": line["step"], "pipeline": line["pipeline"], "state": "succeeded", "decision": "execute",
         "manifest": line["fingerprint"], "base_key": line["base_key"], "snapshot": line["snapshot"], "result": cursor.lastrowid,
         "outputs": line["outputs"], "seconds": line["seconds"], "finished_at": line["finished_at"],
-    } | {name: line.get(name) for name in ("attempt", "causes", "queued_at", "started_at", "exit", "cpu_seconds", "peak_memory_bytes")}  # fmt: skip
+    } | {name: line.get(name) for name in _AS_TOLD}  # fmt: skip
     _insert_step(db, row)
 
 

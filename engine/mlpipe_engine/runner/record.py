@@ -1,13 +1,13 @@
 """What a run writes about its steps: one function per thing that can happen, each a row change and its event.
 
-The statement runs in the recorder's thread; the event is handed on only after the commit. Called by `loop`.
+The change is written in the recorder's thread; the event is handed on only after the commit. Called by `loop`.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from itertools import count
 
 from mlpipe_engine.model.events import Event, RunFinished, RunStarted, StepChanged
@@ -17,21 +17,30 @@ from mlpipe_engine.model.records import RunRecord
 from mlpipe_engine.model.states import State
 from mlpipe_engine.runner.collect import Collected
 from mlpipe_engine.runner.follow import StepEvents
-from mlpipe_engine.store import journal, results, runs
-from mlpipe_engine.store.documents import ManifestTexts, pairs, unpairs, write_manifest
-from mlpipe_engine.store.journal import Journal
+from mlpipe_engine.store import journal, results, row_counts, runs
+from mlpipe_engine.store.documents import ManifestTexts, pairs, unpairs
 from mlpipe_engine.store.recorder import Recorder
+from mlpipe_engine.store.step_writes import NewResult, StepWrite
+
+_second = (0, "")
+"""The last second that was asked for, and its text."""
 
 
 def utc_now() -> str:
     """RFC 3339 with microseconds."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    global _second
+    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    if _second[0] != seconds:
+        _second = (seconds, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)))
+    return f"{_second[1]}.{rest // 1000:06d}Z"
 
 
 class StepRows:
     """One per run; called from the runner thread only."""
 
-    def __init__(self, run: RunRecord, recorder: Recorder, acknowledge: Callable[[Event], None], journal: Journal) -> None:
+    def __init__(
+        self, run: RunRecord, recorder: Recorder, acknowledge: Callable[[Event], None], journal: journal.Journal
+    ) -> None:
         self._run = run
         self._journal = journal
         self._recorder = recorder
@@ -61,111 +70,96 @@ class StepRows:
     def preparing(self, step: str, plan: StepPlan) -> None:
         assert plan.manifest is not None and isinstance(plan.decision, Execute)
         because, compared = plan.decision.because, plan.decision.compared_with
-        parts = self._texts.split(plan.manifest)
-        fingerprint = plan.manifest.fingerprint
         columns: dict[str, object] = {
             "state": State.PREPARING.value, "decision": "execute", "causes": runs.causes_text(because),
-            "compared": compared.id if compared else None, "manifest": fingerprint, "base_key": plan.manifest.base_key,
+            "compared": compared.id if compared else None, "manifest": plan.manifest.fingerprint, "base_key": plan.manifest.base_key,
             "snapshot": plan.code.digest if plan.code else "", "expected_seconds": plan.expected_seconds,
         }  # fmt: skip
-        change = self._change(step, columns)
-
-        def statement(db: sqlite3.Connection) -> None:
-            write_manifest(db, fingerprint, parts)
-            change(db)
-
-        self._put(statement, self._event(step, State.PREPARING, causes=because, expected_seconds=plan.expected_seconds))
+        event = self._event(step, State.PREPARING, causes=because, expected_seconds=plan.expected_seconds)
+        self._change(step, columns, event, documents=self._texts.documents(plan.manifest))
 
     def running(self, step: str, attempt: int, expected: float | None) -> None:
-        columns = {"state": State.RUNNING.value, "attempt": attempt, "started_at": utc_now(), "error": "", "exit": ""}
-        event = self._event(step, State.RUNNING, attempt=attempt, expected_seconds=expected)
-        self._put(self._change(step, columns), event)
+        now = utc_now()
+        columns: dict[str, object] = {
+            "state": State.RUNNING.value,
+            "attempt": attempt,
+            "started_at": now,
+            "error": "",
+            "exit": "",
+        }
+        self._change(step, columns, self._event(step, State.RUNNING, now, attempt=attempt, expected_seconds=expected))
 
     def note(self, step: str, text: str) -> None:
         """Something to show while the step stays where it is."""
-        self._put(self._change(step, {"error": text}), self._event(step, State.PREPARING, note=text))
+        self._change(step, {"error": text}, self._event(step, State.PREPARING, note=text))
 
     def retrying(self, step: str, text: str) -> None:
-        self._put(self._change(step, {"state": State.QUEUED.value, "error": text}), self._event(step, State.QUEUED, note=text))
+        self._change(step, {"state": State.QUEUED.value, "error": text}, self._event(step, State.QUEUED, note=text))
 
     def reused(self, step: str, plan: StepPlan, result: Result, note: tuple[Cause, ...]) -> None:
         assert plan.manifest is not None
-        parts = self._texts.split(plan.manifest)
-        fingerprint = plan.manifest.fingerprint
         now = utc_now()
         columns: dict[str, object] = {
             "state": State.REUSED.value, "decision": "reuse", "causes": "", "unread": runs.causes_text(note), "compared": result.id,
-            "manifest": fingerprint, "base_key": plan.manifest.base_key, "snapshot": plan.code.digest if plan.code else "",
+            "manifest": plan.manifest.fingerprint, "base_key": plan.manifest.base_key, "snapshot": plan.code.digest if plan.code else "",
             "result": result.id, "reused_from": result.run_number, "started_at": now, "finished_at": now,
             "seconds": result.seconds, "outputs": pairs(result.outputs), "error": "",
         }  # fmt: skip
-        change = self._change(step, columns)
-
-        def statement(db: sqlite3.Connection) -> None:
-            write_manifest(db, fingerprint, parts)
-            change(db)
-            results.copy_metrics(db, result.run_number, self._run.number, result.step, step)
-
-        self._put(
-            statement,
-            self._event(step, State.REUSED, seconds=result.seconds, reused_from=result.run_number, causes=note),
-            line=self._line(step),
-        )
+        event = self._event(step, State.REUSED, now, seconds=result.seconds, reused_from=result.run_number, causes=note)
+        known = plan.manifest.fingerprint == result.fingerprint  # then its text was written with the result
+        documents = () if known else self._texts.documents(plan.manifest)
+        copied = (result.run_number, result.step, step)
+        self._change(step, columns, event, documents=documents, copied=copied, told=True)
 
     def succeeded(
         self, step: str, plan: StepPlan, collected: Collected, finished: Finished, seconds: float, *,
-        pipeline: str, structure: str, then: Callable[[], None] | None,
+        pipeline: str, structure: str, put_away: str, then: Callable[[], None] | None,
     ) -> None:  # fmt: skip
         """Durable: the bytes of the outputs are synced before this row is written. `then` follows the commit."""
         assert plan.manifest is not None
         manifest = plan.manifest
         now = utc_now()
-        snapshot = plan.code.digest if plan.code else ""
-        base: dict[str, object] = {
+        columns: dict[str, object] = {
             "state": State.SUCCEEDED.value, "finished_at": now, "seconds": seconds, "exit": str(finished.exit), "error": collected.not_reusable,
             "cpu_seconds": finished.cpu_seconds, "peak_memory_bytes": finished.peak_memory_bytes, "outputs": pairs(collected.outputs),
+            "put_away": put_away,
         }  # fmt: skip
-        mark = next(self._marks)
-        made: list[int] = []
         knows_imports = collected.undeclared.modules is not None
-        base_key = manifest.loose_key if knows_imports else manifest.base_key
-
-        def statement(db: sqlite3.Connection) -> None:
-            for record, signature in collected.artifacts:
-                results.upsert_artifact(db, record, signature, now)
-            number = results.insert_result(
-                db, run=self._run.number, step=step, pipeline=pipeline, fingerprint=manifest.fingerprint, base_key=base_key,
-                snapshot=snapshot, structure=structure, reads=collected.reads, outputs=collected.outputs, seconds=seconds, finished_at=now,
-                undeclared=collected.undeclared,
-            )  # fmt: skip
-            if collected.not_reusable:
-                db.execute("UPDATE results SET withdrawn = ? WHERE id = ?", (collected.not_reusable, number))
-            runs.update_step(db, self._run.number, self._index[step], mark, {**base, "result": number})
-            made.append(number)
-
-        event = self._event(step, State.SUCCEEDED, seconds=seconds, note=collected.not_reusable)
-        self._put(statement, event, then, durable=True, line=lambda db: journal.result_line(db, self._journal, made[0]))
+        result = NewResult(
+            step=step, pipeline=pipeline, fingerprint=manifest.fingerprint,
+            base_key=manifest.loose_key if knows_imports else manifest.base_key, snapshot=plan.code.digest if plan.code else "",
+            structure=structure, reads=collected.reads, outputs=collected.outputs, seconds=seconds, finished_at=now,
+            undeclared=collected.undeclared, withdrawn=collected.not_reusable,
+        )  # fmt: skip
+        artifacts = tuple(
+            (record.digest, record.kind, record.size_bytes, record.file_count, signature, now)
+            for record, signature in collected.artifacts
+        )
+        if collected.rows:
+            self._recorder.put(lambda db: row_counts.put_counts(db, collected.rows))
+        event = self._event(step, State.SUCCEEDED, now, seconds=seconds, note=collected.not_reusable)
+        self._change(step, columns, event, then, durable=True, artifacts=artifacts, result=result, told=True)
 
     def skipped(self, step: str, because: tuple[Cause, ...]) -> None:
-        columns = {
+        now = utc_now()
+        columns: dict[str, object] = {
             "state": State.SKIPPED.value,
             "decision": "skip",
             "causes": runs.causes_text(because),
-            "finished_at": utc_now(),
+            "finished_at": now,
         }
-        self._put(self._change(step, columns), self._event(step, State.SKIPPED, causes=because), line=self._line(step))
+        self._change(step, columns, self._event(step, State.SKIPPED, now, causes=because), told=True)
 
     def ended(self, step: str, state: State, finished: Finished | None, seconds: float, error: str) -> None:
-        columns: dict[str, object] = {"state": state.value, "finished_at": utc_now(), "error": error}
+        now = utc_now()
+        columns: dict[str, object] = {"state": state.value, "finished_at": now, "error": error}
         if finished is not None:
             columns |= {
                 "exit": str(finished.exit), "seconds": seconds,
                 "cpu_seconds": finished.cpu_seconds, "peak_memory_bytes": finished.peak_memory_bytes,
             }  # fmt: skip
         exit = str(finished.exit) if finished else ""
-        self._put(
-            self._change(step, columns), self._event(step, state, seconds=seconds, exit=exit, error=error), line=self._line(step)
-        )
+        self._change(step, columns, self._event(step, state, now, seconds=seconds, exit=exit, error=error), told=True)
 
     def step_events(self, step: str, batch: StepEvents) -> None:
         """Metrics, tags, files, child runs and models a step reported; no event of its own."""
@@ -193,42 +187,35 @@ class StepRows:
 
         self._recorder.put(statement)
 
-    def _change(self, step: str, columns: Mapping[str, object]) -> Callable[[sqlite3.Connection], None]:
-        mark, index, number = next(self._marks), self._index[step], self._run.number
-        return lambda db: runs.update_step(db, number, index, mark, columns)
+    def _change(
+        self, step: str, columns: dict[str, object], event: Event, then: Callable[[], None] | None = None, *, durable: bool = False,
+        documents: tuple[tuple[str, str], ...] = (), artifacts: tuple[tuple[object, ...], ...] = (), result: NewResult | None = None,
+        copied: tuple[int, str, str] | None = None, told: bool = False,
+    ) -> None:  # fmt: skip
+        write = StepWrite(
+            run=self._run.number, index=self._index[step], mark=next(self._marks), columns=columns, documents=documents,
+            artifacts=artifacts, result=result, copied=copied, told=told,
+        )  # fmt: skip
+        self._put(write, event, then, durable=durable)
 
-    def _line(self, step: str) -> Callable[[sqlite3.Connection], journal.Line]:
-        number, index = self._run.number, self._index[step]
-        return lambda db: journal.step_line(db, number, index)
-
-    def _event(self, step: str, state: State, **more: object) -> StepChanged:
-        return StepChanged(run_id=self._run.id, step=step, state=state, time=utc_now(), **more)  # type: ignore[arg-type]
+    def _event(self, step: str, state: State, now: str | None = None, **more: object) -> StepChanged:
+        return StepChanged(run_id=self._run.id, step=step, state=state, time=now or utc_now(), **more)  # type: ignore[arg-type]
 
     def _put(
         self,
-        statement: Callable[[sqlite3.Connection], None],
+        statement: Callable[[sqlite3.Connection], object] | StepWrite,
         event: Event,
         then: Callable[[], None] | None = None,
         *,
         durable: bool = False,
         line: Callable[[sqlite3.Connection], journal.Line] | None = None,
     ) -> None:
-        """`line` is read from the rows in the same transaction and stands in the journal once that is committed."""
-        lines: list[journal.Line] = []
-
-        def told(db: sqlite3.Connection) -> None:
-            statement(db)
-            if line is not None:
-                lines.append(line(db))
-
         def acknowledged() -> None:
-            for told_line in lines:
-                self._journal.append(told_line)
             if then is not None:
                 then()
             self._acknowledge(event)
 
-        self._recorder.put(told, acknowledged, durable=durable)
+        self._recorder.put(statement, acknowledged, durable=durable, line=line)
 
 
 def _set_label(db: sqlite3.Connection, table: str, kind: str, key: str | tuple[int, int], name: str, value: str | None) -> None:

@@ -53,7 +53,7 @@ class Repeater:
 
         `texts` and what the decisions learnt are kept in the same transaction. Raises FilesystemError, LockTimeoutError.
         """
-        earlier = self._earlier(spec, decisions, plans)
+        earlier = self._earlier(spec, decisions, plans) if not _delivers(spec) else None
         if earlier is None:
             return None
         began, run_id, now = time.monotonic(), uuid4().hex, timestamp()
@@ -95,7 +95,7 @@ class Repeater:
         """Number of the run whose rows say exactly what this one's would."""
         queries = runs.RunQueries(self.database)
         parameters = wire.dump(tuple(decisions.parameters.items()))
-        number = queries.latest_like(spec.name, document_digest(wire.dump(spec)), parameters)
+        number = queries.latest_like(spec.name, document_digest(wire.dump_once(spec)), parameters)
         if number is None:
             return None
         rows = {step.name: step for step in queries.steps(queries.by_number(number))}
@@ -106,7 +106,11 @@ class Repeater:
         definitions = self.definitions
         if not options.request or definitions is None or not definitions.cacheable or definitions.errors or definitions.effects:
             return None
-        if self.stats.unwatchable or not any(wire.dump(known) == wire.dump(spec) for known in definitions.pipelines):
+        if (
+            self.stats.unwatchable
+            or _delivers(spec)
+            or not any(known is spec or wire.dump(known) == wire.dump_once(spec) for known in definitions.pipelines)
+        ):
             return None
         witness = Witness(self.root, self.stats.since_ns)
         self.stats.saw(*self.config)
@@ -138,6 +142,15 @@ class Repeater:
         return "\n".join(
             f"{made_in[step.reused_from] if step.reused_from else run} {step.seconds or 0.0!r} {step.name}" for step in steps
         )
+
+
+def _delivers(spec: PipelineSpec) -> bool:
+    """Whether destinations have to be looked at: a run of its own rows does that."""
+    if not any(output.datastore for step in spec.steps for output in step.outputs):
+        return False
+    from mlpipe_engine.runner.delivering import delivers
+
+    return delivers(spec)
 
 
 def _says_the_same(plan: StepPlan, row: StepRecord | None) -> bool:

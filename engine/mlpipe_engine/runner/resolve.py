@@ -5,40 +5,30 @@ Everything is read once per run, so that all steps of a run see one state of the
 
 from __future__ import annotations
 
-import glob
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mlpipe_engine.errors import EnvironmentProblem, InputMissingError, MlpipeError
+from mlpipe_engine.errors import EnvironmentProblem, MlpipeError
 from mlpipe_engine.model.manifest import ManifestEntry
-from mlpipe_engine.model.spec import EnvironmentSpec, PathSource, PipelineSpec, StepSpec, Text
-from mlpipe_engine.model.trees import Entry, Tree
+from mlpipe_engine.model.spec import OWN_KINDS, EnvironmentSpec, InputSpec, PathSource, PipelineSpec, StepSpec, Text
+from mlpipe_engine.model.trees import Tree
 from mlpipe_engine.planning.planner import Surroundings
 
 if TYPE_CHECKING:
     from mlpipe_engine.config.project import ComputeConfig, ProjectConfig
+    from mlpipe_engine.data.local import PathInput
+    from mlpipe_engine.data.places import Places
     from mlpipe_engine.executors.choosing import Wanted
     from mlpipe_engine.executors.environments import Recipe
     from mlpipe_engine.executors.interpreters import EnvironmentDescription, Interpreter
     from mlpipe_engine.hashing.stat_cache import StatCache
     from mlpipe_engine.runner.provision import Environments
+    from mlpipe_engine.runner.sources import DataSources
     from mlpipe_engine.snapshots.source import SourceSnapshots
-
-
-@dataclass(frozen=True)
-class PathInput:
-    """Files outside the store that a step reads."""
-
-    tree: Tree
-    base: str
-    """Absolute: the one path, or the folder that holds all `files`."""
-    files: tuple[str, ...] | None
-    """Paths below `base` that belong to it; None: all of `base`."""
 
 
 class Resolver:
@@ -51,7 +41,9 @@ class Resolver:
         snapshots: SourceSnapshots,
         stats: StatCache,
         cached: Callable[[str], str | None],
+        datastores: DataSources | None = None,
     ) -> None:
+        """`datastores` may be left out where no input is looked at."""
         self.root = root
         self._config = config
         self._snapshots = snapshots
@@ -61,11 +53,13 @@ class Resolver:
         self._rooted: dict[tuple[str, str], Tree | None] = {}
         self._paths: dict[PathSource, PathInput] = {}
         self._interpreters: dict[object, tuple[Interpreter, EnvironmentDescription]] = {}
+        self._of_step: dict[tuple[str, str], tuple[Interpreter, EnvironmentDescription]] = {}
         self._wishes: dict[str, Wanted | None] = {}
         self._recipes: dict[tuple[EnvironmentSpec, Wanted | None], Recipe] = {}
         self.say: Callable[[str], None] | None = None
         """Where the building of environments is told; None: nothing is built, and steps that need it are undecided."""
         self._commands: dict[tuple[str, str], tuple[ManifestEntry, ...]] = {}
+        self.datastores = datastores
         self.to_cache: dict[str, str] = {}
         """What the store should keep for the next time."""
 
@@ -75,7 +69,8 @@ class Resolver:
         Everything else stands as it was looked at. For a resident process that knows what has changed.
         """
         other = copy(self)
-        other.__dict__.pop("_environments", None)
+        for name in ("_environments", "places"):
+            other.__dict__.pop(name, None)
         other._code = {**self._code, **code}
         other._rooted = {key: tree for key, tree in self._rooted.items() if key[0] not in code}
         forgotten = set(inputs)
@@ -90,7 +85,7 @@ class Resolver:
     def code(self, step: StepSpec, compute: str) -> Tree | None:
         """The source tree as it was when this run first looked, with the code roots of the interpreter. Raises SnapshotError."""
         interpreter, description = self.interpreter(step, compute)
-        if not description.roots:
+        if not description.roots or step.kind in OWN_KINDS:
             return self._source(step)
         key = (step.source_directory or "", interpreter.path)
         if key not in self._rooted:
@@ -113,6 +108,13 @@ class Resolver:
     def directory(self, step: StepSpec) -> str:
         return os.path.normpath(os.path.join(self.root, step.source_directory or ""))
 
+    @cached_property
+    def places(self) -> Places:
+        from mlpipe_engine.data.places import Places
+
+        assert self.datastores is not None
+        return Places(self.root, self.stats, self.datastores)
+
     def path_input(self, source: PathSource, step: StepSpec) -> PathInput:
         """Content of a path or glob. Raises InputMissingError naming the step, SnapshotError."""
         known = self._paths.get(source)
@@ -125,72 +127,21 @@ class Resolver:
         return self._read_paths(source, step)
 
     def _read_paths(self, source: PathSource, step: StepSpec) -> PathInput:
-        from mlpipe_engine.hashing.scan import scan_tree
-
-        if len(source.paths) == 1 and not glob.has_magic(source.paths[0]):
-            path = os.path.normpath(os.path.join(self.root, source.paths[0]))
-            if not os.path.lexists(path):
-                raise self._missing(source.paths[0], step)
-            self._note_links(path)
-            path = os.path.realpath(path)
-            return PathInput(scan_tree(path, ignore=None, cache=self.stats), path, None)
-        found: set[str] = set()
-        for pattern in source.paths:
-            matches = self._matches(pattern)
-            if not matches and source.validate:
-                raise self._missing(pattern, step)
-            found.update(matches)
-        base = os.path.commonpath([os.path.dirname(path) for path in found]) if found else self.root
-        entries: list[Entry] = []
-        for path in sorted(found):
-            self._note_links(path)
-            relative = os.path.relpath(path, base).replace(os.sep, "/")
-            tree = scan_tree(os.path.realpath(path), ignore=None, cache=self.stats)
-            entries.extend(
-                Entry(f"{relative}/{entry.path}" if entry.path else relative, entry.kind, entry.digest, entry.size_bytes)
-                for entry in tree.entries
-            )
-        return PathInput(Tree.of(entries), base, tuple(sorted(os.path.relpath(path, base) for path in found)))
-
-    def _matches(self, pattern: str) -> list[str]:
-        full = os.path.join(self.root, pattern)
-        for folder in _globbed_folders(full):
-            self.stats.look(folder)
-        if not glob.has_magic(pattern):
-            return [os.path.normpath(full)] if os.path.lexists(full) else []
-        return [os.path.normpath(path) for path in glob.glob(full, recursive=True) if not os.path.isdir(path)]
-
-    def _note_links(self, path: str) -> None:
-        if os.path.realpath(path) != path:
-            self.stats.unwatchable = True
-
-    def _missing(self, path: str, step: StepSpec) -> InputMissingError:
-        from mlpipe_engine.errors import nearest
-
-        folder, name = os.path.split(os.path.join(self.root, path))
-        try:
-            close = nearest(name, os.listdir(folder))
-        except OSError:
-            close = None
-        path = path if len(path) <= 300 else f"{path[:297]}... ({len(path)} characters)"
-        kind = "nothing matches" if glob.has_magic(path) else "no file or folder"
-        return InputMissingError(
-            f"step {step.name!r} needs {path}, but {kind} {'it' if glob.has_magic(path) else 'of that name exists'}"
-            + (f"; did you mean {close!r}?" if close else ""),
-            where=step.where,
-            hint="Correct the path (it is relative to the project folder), or bring the file.",
-        )
+        return self.places.content(source.paths, validate=source.validate, need=f"step {step.name!r} needs", where=step.where)
 
     def interpreter(self, step: StepSpec, compute: str) -> tuple[Interpreter, EnvironmentDescription]:
         """The interpreter of a step and what is installed in it. Raises EnvironmentProblem.
 
         Prereq: an environment the step declares is built (see `unbuilt`).
         """
-        wanted = self._wanted(step, compute)
-        key = (step.environment, wanted)
-        known = self._interpreters.get(key)
+        known = self._of_step.get((step.name, compute))
         if known is None:
-            known = self._interpreters[key] = self._looked_up(step, wanted)
+            wanted = self._wanted(step, compute)
+            key = (step.environment, wanted)
+            known = self._interpreters.get(key)
+            if known is None:
+                known = self._interpreters[key] = self._looked_up(step, wanted)
+            self._of_step[step.name, compute] = known
         return known
 
     def _looked_up(self, step: StepSpec, wanted: Wanted | None) -> tuple[Interpreter, EnvironmentDescription]:
@@ -246,6 +197,8 @@ class Resolver:
         """Who asks first for an interpreter: the step, its compute target, mlpipe.toml."""
         from mlpipe_engine.executors.choosing import Wanted
 
+        if step.kind in OWN_KINDS:
+            return Wanted(sys.executable, "the interpreter of mlpipe-tui")
         if step.python is not None:
             return Wanted(step.python, f"python= of step {step.name}", step.where)
         if compute not in self._wishes:
@@ -277,11 +230,16 @@ class Resolver:
 
     def environment(self, step: StepSpec, compute: str) -> tuple[ManifestEntry, ...]:
         """Entries of the manifest for what runs the step. Raises EnvironmentProblem when a program is not there."""
-        from mlpipe_engine.executors import interpreters
+        from mlpipe_engine.executors import interpreters, tools
 
         interpreter, description = self.interpreter(step, compute)
         if step.kind == "python":
             return interpreters.manifest_entries(description)
+        if step.kind in OWN_KINDS:
+            own = (f"tool {step.kind}", interpreter.path)
+            if own not in self._commands:
+                self._commands[own] = tools.manifest_entries(step.kind, description)
+            return self._commands[own]
         program = "/bin/sh" if step.kind == "shell" else self._program(step)
         key = (program, interpreter.path)
         known = self._commands.get(key)
@@ -315,7 +273,9 @@ class Resolver:
             hint="Write the program's name as the first word of the command.",
         )
 
-    def problems(self, spec: PipelineSpec, steps: frozenset[str], compute_of: Callable[[StepSpec], str]) -> list[MlpipeError]:
+    def problems(
+        self, spec: PipelineSpec, steps: frozenset[str], compute_of: Callable[[StepSpec], str], check: Callable[[InputSpec, StepSpec], None],
+    ) -> list[MlpipeError]:  # fmt: skip
         """Everything that would stop the run before it starts: missing inputs, code, programs."""
         from mlpipe_engine.runner import watching
 
@@ -331,26 +291,11 @@ class Resolver:
                 else:
                     self._source(step)
                 for item in step.inputs:
-                    if isinstance(item.source, PathSource):
-                        self.path_input(item.source, step)
+                    check(item, step)
             except MlpipeError as error:
                 if str(error) not in {str(known) for known in found}:
                     found.append(error)
         return found
-
-
-def _globbed_folders(pattern: str) -> list[str]:
-    """Every folder whose listing decides what a pattern matches."""
-    parts = pattern.split("/")
-    found: list[str] = []
-    for at, part in enumerate(parts):
-        if part == "**":
-            for start in glob.glob("/".join(parts[:at]) or "/"):
-                found.extend(folder for folder, _, _ in os.walk(start))
-            break
-        if glob.has_magic(part):
-            found.extend(glob.glob("/".join(parts[:at]) or "/"))
-    return found
 
 
 def platform_tag() -> str:

@@ -87,6 +87,7 @@ class Standing:
         """Decides every step. Raises what a plan would."""
         self.root, self.spec, self.options = root, spec, options
         self.selection = selection
+        self.as_written = decisions.as_written
         self._config, self._config_seen = config
         decisions.resolver.stats.saw(*config)
         self._definitions = definitions

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.executors import audit
+from mlpipe_engine.hashing.files import real_path
 from mlpipe_engine.model.plan import Undeclared
 
 if TYPE_CHECKING:
@@ -31,10 +32,16 @@ class Watch:
     scope: audit.Scope | None
     stats: StatCache
     strict: bool = False
+    plain: StepTask | None = None
+    """The step as it is repeated by hand: unwatched."""
 
     def judge(self) -> tuple[Undeclared, str]:
         """What it used undeclared, and why its result may not serve again ("" when it may)."""
         return audit.judge(self.scope, self.stats) if self.scope is not None else (Undeclared(), "")
+
+    def is_silent(self) -> bool:
+        """Whether nothing was recorded that somebody might want to read."""
+        return not self.strict and (self.scope is None or audit.is_silent(self.scope))
 
     def failure_note(self) -> str:
         """What of its isolation may have made a step fail, to stand behind its exit."""
@@ -57,7 +64,7 @@ def scope_of(
     if compute.audit == "off":
         return None
     return audit.Scope(
-        root=root, step_dir=os.path.realpath(layout.step_dir), inputs=lent(layout), packages=environment.packages,
+        root=root, step_dir=real_path(layout.step_dir), inputs=layout.lent, packages=environment.packages,
         known=(*known, *environment.packages.loose), versions=versions(environment) if step.kind == "python" else {}, python=step.kind == "python",
         level=compute.audit, source=source, strict=compute.isolation == "strict",
     )  # fmt: skip
@@ -66,18 +73,6 @@ def scope_of(
 @lru_cache(maxsize=8)
 def versions(environment: EnvironmentDescription) -> dict[str, tuple[str, str]]:
     return {name: (version, digest) for name, version, digest in environment.distributions}
-
-
-def lent(layout: Layout) -> tuple[str, ...]:
-    """Real paths of the inputs: of what the links in in/ lead to."""
-    found = []
-    for path in layout.inputs.values():
-        if os.path.islink(path):
-            found.append(os.path.realpath(path))
-        elif os.path.isdir(path):
-            links = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
-            found.extend(os.path.realpath(link) for link in links if os.path.islink(link))
-    return tuple(found)
 
 
 def watched(task: StepTask, scope: audit.Scope | None, compute: ComputeConfig, layout: Layout, sdk: str, home: str) -> StepTask:
@@ -102,7 +97,7 @@ def _confined(
     from mlpipe_engine.executors import landlock
 
     ours = (sdk, *((*scope.packages.prefixes, *scope.packages.sites, *scope.packages.loose) if scope is not None else ()))
-    reads = (*ours, *lent(layout), os.path.realpath(task.argv[0]))
+    reads = (*ours, *layout.lent, os.path.realpath(task.argv[0]))
     rules = landlock.write_rules(layout.step_dir, reads, (os.path.realpath(layout.step_dir), home))
     return (sys.executable, "-I", "-S", landlock.LAUNCHER, rules, *argv)
 

@@ -27,6 +27,8 @@ from mlpipe_engine.model.spec import (
 )
 from mlpipe_engine.sdk.dataset import DatasetConsumptionConfig, FileDataset, derived_name
 from mlpipe_engine.sdk.datastore import DATA_REFERENCE, DataPath
+from mlpipe_engine.sdk.output_datasets import PROMOTED, PipelineOutputFileDataset, PipelineOutputTabularDataset
+from mlpipe_engine.sdk.tabular import TabularDataset
 from mlpipe_engine.sdk.values import Output, OutputFileDatasetConfig, OutputInput, PipelineParameter
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 _REFERENCE = re.compile(re.escape(DATA_REFERENCE) + r"(\w+)|\$\{PipelineParameter:([^}]+)\}")
 """What str() of an input or output, and of a parameter, leaves in a text."""
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")
-_PORTS = (Output, OutputInput, DatasetConsumptionConfig, FileDataset, DataPath, PurePath)
+_PORTS = (*PROMOTED, Output, OutputInput, DatasetConsumptionConfig, FileDataset, TabularDataset, DataPath, PurePath)
 
 
 class Bindings:
@@ -52,7 +54,7 @@ class Bindings:
         """What `$AZUREML_DATAREFERENCE_<label>` means in a text; None where two ports claim it."""
 
     def add_output(self, item: object) -> None:
-        output = item.output if isinstance(item, OutputInput) else item
+        output = item.output if isinstance(item, OutputInput | PipelineOutputFileDataset | PipelineOutputTabularDataset) else item
         if not isinstance(output, Output):
             raise self.wrong(f"{shown(item)} cannot be an output; expected PipelineData or OutputFileDatasetConfig")
         if output.producer is not None and output.producer is not self._step:
@@ -102,28 +104,32 @@ class Bindings:
     def _merged(self, known: InputSpec | OutputInput, port: InputSpec | OutputInput) -> InputSpec | OutputInput:
         modes: set[InputMode] = {known.mode, port.mode}
         places = {known.path_on_compute, port.path_on_compute} - {None}
-        if (len(modes) == 2 and "mount" not in modes) or len(places) > 1:
+        unchosen: InputMode = "direct" if port.use is not None and port.use.is_table else "mount"
+        if (len(modes) == 2 and unchosen not in modes) or len(places) > 1:
             raise self._repeated(port.name)
-        mode = known.mode if port.mode == "mount" else port.mode
-        return replace(port, mode=mode, path_on_compute=next(iter(places), None))
+        mode = known.mode if port.mode == unchosen else port.mode
+        use = known.use if port.use is not None and port.use.format == "parquet" else port.use
+        return replace(port, mode=mode, path_on_compute=next(iter(places), None), use=use)
 
     def _repeated(self, name: str) -> DefinitionValueError:
         return self.wrong(f"[{name}] is repeated. Input port names must be unique.", hint="Give one of them another name.")
 
     def _port(self, item: object) -> tuple[InputSpec | OutputInput, bool]:
         """The port an object stands for, and whether its author chose the name."""
-        if isinstance(item, Output):
+        if isinstance(item, (Output, *PROMOTED)):
             item = item.as_input()
         if isinstance(item, OutputInput):
             return item, item.named
         if isinstance(item, DatasetConsumptionConfig):
-            port = InputSpec(name=item.name, source=item.dataset.source, mode=item.mode, path_on_compute=item.path_on_compute)
+            port = InputSpec(
+                name=item.name, source=item.source, mode=item.mode, path_on_compute=item.path_on_compute, use=item.use
+            )  # fmt: skip
             return port, item.named
         if isinstance(item, DataPath):
             return self._port(item.as_mount())
         if isinstance(item, PurePath):
             return InputSpec(name=derived_name(str(item)), source=PathSource((str(item),))), False
-        if isinstance(item, FileDataset):
+        if isinstance(item, FileDataset | TabularDataset):
             raise self.wrong("a dataset needs a name as input: use dataset.as_named_input('name')")
         raise self.wrong(f"{shown(item)} cannot be an input; expected a named dataset, PipelineData or a pathlib.Path")
 
@@ -183,8 +189,8 @@ class Bindings:
             if known.spec() != item.spec():
                 raise self.wrong(f"parameter {item.name!r} is defined twice, differently")
             return ParameterRef(item.name)
-        output = item.output if isinstance(item, OutputInput) else item
-        if isinstance(output, OutputFileDatasetConfig) and output is item and output.producer is None:
+        output = item.output if isinstance(item, (OutputInput, *PROMOTED)) else item
+        if isinstance(output, OutputFileDatasetConfig) and not isinstance(item, OutputInput) and output.producer is None:
             self.add_output(output)
         if isinstance(output, Output) and output in self.outputs:
             return OutputRef(output.spec().name)
@@ -239,4 +245,5 @@ def short(item: object) -> str:
 
 
 def _content(port: InputSpec | OutputInput) -> object:
-    return port.output if isinstance(port, OutputInput) else port.source
+    use = replace(port.use, format="parquet") if port.use is not None else None
+    return port.output if isinstance(port, OutputInput) else port.source, use

@@ -32,11 +32,15 @@ class Watch:
             | {_PACKAGE + os.sep}
         )
 
+        state = os.path.join(root, ".mlpipe")
+        self._store = tuple(os.path.join(state, name) for name in ("state.db", "meta.lock", "locks"))
+        """Read when a dataset is looked up by name; what the name means is looked up again for every plan."""
+
     def note(self, kind: str, path: object) -> None:
         if not self.active or not isinstance(path, str | bytes | os.PathLike):
             return
         name = os.path.abspath(os.fsdecode(path))
-        if name.startswith(self._prefixes) or (kind, name) in self.seen:
+        if name.startswith(self._prefixes + self._store) or (kind, name) in self.seen:
             return
         self.active = False
         try:

@@ -13,7 +13,7 @@ from mlpipe_engine.sdk.steps import Relative, Step
 from mlpipe_engine.sdk.workspace import Workspace
 
 if TYPE_CHECKING:
-    from mlpipe_engine.sdk.datastore import LocalDatastore
+    from mlpipe_engine.sdk.datastore import AbstractDatastore
     from mlpipe_engine.sdk.runs import PipelineRun
 
 
@@ -80,7 +80,7 @@ class Pipeline:
     """
 
     def __init__(
-        self, workspace: Workspace, steps: Nested, description: str | None = None, default_datastore: LocalDatastore | None = None,
+        self, workspace: Workspace, steps: Nested, description: str | None = None, default_datastore: AbstractDatastore | None = None,
         default_source_directory: str | os.PathLike[str] | None = None, resolve_closure: bool = True, name: str | None = None,
     ) -> None:  # fmt: skip
         self.workspace = workspace

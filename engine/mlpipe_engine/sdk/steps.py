@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from mlpipe_engine.config.project import size_bytes
 from mlpipe_engine.errors import DefinitionTypeError, DefinitionValueError
-from mlpipe_engine.model.spec import InputSpec, PathSource, Resources, StepOutputSource, StepSpec
+from mlpipe_engine.model.spec import InputSpec, PathSource, Resources, StepKind, StepOutputSource, StepSpec, VersionSource
 from mlpipe_engine.sdk.bindings import Bindings, listed, short, shown
 from mlpipe_engine.sdk.environment import Environment, RunConfiguration
 from mlpipe_engine.sdk.keywords import caller, strict
@@ -19,7 +19,7 @@ from mlpipe_engine.sdk.values import Output, OutputInput, PipelineParameter
 class Step:
     """What all kinds of steps share. Lists given by the caller are never changed."""
 
-    kind: Literal["python", "command", "shell"] = "python"
+    kind: StepKind = "python"
 
     def __init__(
         self, *, name: str | None, default_name: str, script: str | None, command: Sequence[object], arguments: Sequence[object] | None,
@@ -95,7 +95,7 @@ class Step:
     def spec(self, relative: Relative, default_source: str | None) -> StepSpec:
         """The frozen form. Raises DefinitionValueError when an input has no producer."""
         source = self.source_directory if self.source_directory is not None else default_source
-        if source is None and self.kind == "python":
+        if source is None and self.script is not None:
             source = "."
         return replace(
             self._fixed, environment=self._environment.spec(relative), command=self.command, arguments=self.arguments, params=self._bindings.params,
@@ -114,7 +114,9 @@ class Step:
                     f"input {item.name!r} is an output of no step", hint="List it in the outputs of the step that makes it."
                 )
             source = StepOutputSource(producer.name, item.output.spec().name)
-            return InputSpec(name=item.name, source=source, mode=item.mode, path_on_compute=item.path_on_compute)
+            return InputSpec(name=item.name, source=source, mode=item.mode, path_on_compute=item.path_on_compute, use=item.use)
+        if isinstance(item.source, VersionSource):
+            return item
         assert isinstance(item.source, PathSource)
         return replace(item, source=PathSource(tuple(relative(path) for path in item.source.paths), item.source.validate))
 
@@ -183,12 +185,14 @@ class Step:
 
 
 class Relative:
-    """Paths of a definition as they stand in a spec: relative to the project where they lie inside it."""
+    """Paths of a definition as they stand in a spec: relative to the project where they lie inside it. Addresses stay as they are."""
 
     def __init__(self, root: str) -> None:
         self._root = root
 
     def __call__(self, path: str) -> str:
+        if "://" in path:
+            return path
         full = os.path.normpath(os.path.join(self._root, os.path.expanduser(path)))
         return self._inside(full) or self._inside(os.path.realpath(full)) or full
 

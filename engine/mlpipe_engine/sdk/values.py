@@ -12,12 +12,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from mlpipe_engine.errors import DefinitionTypeError, DefinitionValueError, ParameterError
-from mlpipe_engine.model.spec import InputMode, Json, OutputSpec, ParameterSpec, ParameterType, PipelineSpec
+from mlpipe_engine.model.spec import (
+    DatasetUse,
+    InputMode,
+    Json,
+    OutputSpec,
+    ParameterSpec,
+    ParameterType,
+    PipelineSpec,
+    Registration,
+)
 from mlpipe_engine.planning import parameters
-from mlpipe_engine.sdk.datastore import LocalDatastore, reference
+from mlpipe_engine.sdk.datastore import AbstractDatastore, reference
 from mlpipe_engine.sdk.keywords import caller, strict
 
 if TYPE_CHECKING:
+    from mlpipe_engine.model.datasets import ColumnType, DatasetDefinition
+    from mlpipe_engine.sdk.output_datasets import PipelineOutputFileDataset, PipelineOutputTabularDataset
     from mlpipe_engine.sdk.steps import Step
 
 
@@ -36,6 +47,10 @@ class Output(ABC):
 
     @abstractmethod
     def spec(self) -> OutputSpec: ...
+
+    @abstractmethod
+    def registered(self, registration: Registration, definition: DatasetDefinition | None) -> None:
+        """Its step keeps it as a version of a dataset when it ended well; `definition`: how it is read as a table, None: as files."""
 
     def as_input(self, name: str | None = None) -> OutputInput:
         """As an input of another step; without a name its own."""
@@ -59,12 +74,15 @@ class OutputInput:
     path_on_compute: str | None = None
     named: bool = True
     """False: the name was made up, and may be changed where another port has it."""
+    use: DatasetUse | None = None
+    """How it is read as a table; None: the step gets the files as they are."""
 
     def as_mount(self, path_on_compute: str | None = None) -> OutputInput:
         return replace(self, mode="mount", path_on_compute=path_on_compute)
 
-    def as_download(self, path_on_compute: str | None = None) -> OutputInput:
-        return replace(self, mode="download", path_on_compute=path_on_compute)
+    def as_download(self, path_on_compute: str | None = None, format: str | None = None) -> OutputInput:
+        """A private copy. `format`: "parquet" or "csv", of what is read as a table."""
+        return replace(self, mode="download", path_on_compute=path_on_compute, use=in_format(self.use, format, self.name))
 
     def as_direct(self) -> OutputInput:
         return replace(self, mode="direct", path_on_compute=None)
@@ -76,6 +94,19 @@ class OutputInput:
         return reference(self.name)
 
 
+def in_format(use: DatasetUse | None, format: object, name: str) -> DatasetUse | None:
+    """The same table, handed over in this format. Raises DefinitionValueError."""
+    if format is None:
+        return use
+    if use is None:
+        raise DefinitionValueError(
+            f"format={format!r}: {name!r} is read as files", where=caller(), field="format", expected="a tabular dataset"
+        )
+    if format not in ("parquet", "csv"):
+        raise DefinitionValueError(f"format={format!r}", where=caller(), field="format", expected="'parquet' or 'csv'")
+    return replace(use, format=format)
+
+
 @strict
 class PipelineData(Output):
     """Data that one step makes and others read: a file or a folder, the script decides.
@@ -85,7 +116,7 @@ class PipelineData(Output):
     """
 
     def __init__(
-        self, name: str, datastore: LocalDatastore | None = None, output_name: str | None = None, output_mode: str = "mount",
+        self, name: str, datastore: AbstractDatastore | None = None, output_name: str | None = None, output_mode: str = "mount",
         output_path_on_compute: str | None = None, output_overwrite: bool | None = None, data_type: str | None = None,
         is_directory: bool | None = None, pipeline_output_name: str | None = None, training_output: object = None,
         allow_missing: bool = False,
@@ -105,6 +136,7 @@ class PipelineData(Output):
         self._spec = OutputSpec(
             name=self.output_name, mode="upload" if output_mode == "upload" else "mount", is_directory=is_directory, allow_missing=allow_missing,
             path_on_compute=output_path_on_compute, datastore=_datastore_name(datastore), pipeline_output_name=pipeline_output_name,
+            overwrite=bool(output_overwrite),
         )  # fmt: skip
 
     def spec(self) -> OutputSpec:
@@ -118,9 +150,21 @@ class PipelineData(Output):
     ) -> OutputInput:
         return replace(self.as_input(input_name), mode="download", path_on_compute=path_on_compute)
 
-    def as_dataset(self) -> PipelineData:
-        """An output is a file dataset already; kept so that scripts of the Azure SDK run."""
-        return self
+    def registered(self, registration: Registration, definition: DatasetDefinition | None) -> None:
+        self._spec = replace(self._spec, register=registration, register_as=definition)
+
+    def as_dataset(self) -> PipelineOutputFileDataset:
+        """As a dataset of files, which can be registered or read as a table."""
+        from mlpipe_engine.sdk.output_datasets import PipelineOutputFileDataset
+
+        return PipelineOutputFileDataset(self)
+
+    def parse_delimited_files(self, separator: str = ",", header: bool | str = True) -> PipelineOutputTabularDataset:
+        """As a table; with more options: `as_dataset().parse_delimited_files(...)`."""
+        return self.as_dataset().parse_delimited_files(separator=separator, header=header)
+
+    def parse_parquet_files(self) -> PipelineOutputTabularDataset:
+        return self.as_dataset().parse_parquet_files()
 
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -138,7 +182,7 @@ class OutputFileDatasetConfig(Output):
     """
 
     def __init__(
-        self, name: str | None = None, destination: tuple[LocalDatastore, str] | None = None, source: str | None = None,
+        self, name: str | None = None, destination: tuple[AbstractDatastore, str] | None = None, source: str | None = None,
         partition_format: str | None = None,
     ) -> None:  # fmt: skip
         if name is not None and not (isinstance(name, str) and re.fullmatch(r"[a-zA-Z_]+[a-zA-Z0-9_]*", name)):
@@ -170,7 +214,7 @@ class OutputFileDatasetConfig(Output):
         return OutputSpec(name=self._port, **self._changes)  # type: ignore[arg-type]
 
     def as_upload(self, overwrite: bool = False, source_globs: str | None = None) -> OutputFileDatasetConfig:
-        return self._changed(mode="upload", source_globs=source_globs)
+        return self._changed(mode="upload", source_globs=source_globs, overwrite=overwrite)
 
     def as_mount(self, disable_metadata_cache: bool = False) -> OutputFileDatasetConfig:
         return self._changed(mode="mount")
@@ -178,7 +222,31 @@ class OutputFileDatasetConfig(Output):
     def register_on_complete(
         self, name: str, description: str | None = None, tags: Mapping[str, str] | None = None
     ) -> OutputFileDatasetConfig:
-        return self._changed(register_name=name)
+        """When its step ended well, as a version of the dataset `name`."""
+        return self._changed(register=Registration(name, description or "", tag_pairs(tags)))
+
+    def registered(self, registration: Registration, definition: DatasetDefinition | None) -> None:
+        self._changed(register=registration, register_as=definition)
+
+    def read_delimited_files(
+        self, include_path: bool = False, separator: str = ",", header: bool | str = True, partition_format: str | None = None,
+        path_glob: str | None = None, set_column_types: Mapping[str, ColumnType] | None = None,
+    ) -> PipelineOutputTabularDataset:  # fmt: skip
+        """What a step writes there is a table of text with separators for the steps that read it."""
+        _no_glob(path_glob)
+        return self._promoted().parse_delimited_files(include_path, separator, header, partition_format, "", set_column_types)
+
+    def read_parquet_files(
+        self, include_path: bool = False, partition_format: str | None = None, path_glob: str | None = None,
+        set_column_types: Mapping[str, ColumnType] | None = None,
+    ) -> PipelineOutputTabularDataset:  # fmt: skip
+        _no_glob(path_glob)
+        return self._promoted().parse_parquet_files(include_path, partition_format, "", set_column_types)
+
+    def _promoted(self) -> PipelineOutputFileDataset:
+        from mlpipe_engine.sdk.output_datasets import PipelineOutputFileDataset
+
+        return PipelineOutputFileDataset(self)
 
     def _changed(self, **changes: object) -> OutputFileDatasetConfig:
         """The same output (steps that read it must find it), differently delivered."""
@@ -186,8 +254,24 @@ class OutputFileDatasetConfig(Output):
         return self
 
 
+def _no_glob(path_glob: str | None) -> None:
+    if path_glob is not None:
+        raise DefinitionValueError(
+            f"path_glob={path_glob!r}", where=caller(), field="path_glob", expected="nothing: every file of the output is read",
+            hint="Write other files to another output.",
+        )  # fmt: skip
+
+
+def tag_pairs(given: object) -> tuple[tuple[str, str], ...]:
+    if given is not None and not isinstance(given, Mapping):
+        raise DefinitionTypeError(f"tags is a {type(given).__name__}; expected a dict", where=caller(), field="tags")
+    return tuple(sorted((str(name), str(value)) for name, value in (given or {}).items()))
+
+
 def _destination(given: object) -> dict[str, object]:
-    if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], LocalDatastore) and isinstance(given[1], str)):
+    if not (
+        isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], AbstractDatastore) and isinstance(given[1], str)
+    ):
         raise DefinitionValueError(f"destination is {given!r}; expected (datastore, 'path')", where=caller(), field="destination")
     for placeholder in _PLACEHOLDER.findall(given[1]):
         if placeholder not in _PLACEHOLDERS and not re.fullmatch(r"param\.[\w.\-]+", placeholder):
@@ -199,7 +283,7 @@ def _destination(given: object) -> dict[str, object]:
 
 
 def _datastore_name(datastore: object) -> str | None:
-    if datastore is None or isinstance(datastore, LocalDatastore):
+    if datastore is None or isinstance(datastore, AbstractDatastore):
         return datastore.name if datastore is not None else None
     raise DefinitionTypeError(
         f"datastore is a {type(datastore).__name__}; expected a Datastore", where=caller(), field="datastore"

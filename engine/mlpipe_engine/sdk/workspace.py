@@ -17,9 +17,12 @@ from mlpipe_engine.sdk.keywords import strict
 if TYPE_CHECKING:
     from mlpipe_engine.config.project import ComputeConfig
     from mlpipe_engine.engine import Engine
-    from mlpipe_engine.sdk.datastore import LocalDatastore
+    from mlpipe_engine.model.datastores import DatastoreSpec
+    from mlpipe_engine.sdk.dataset import FileDataset
+    from mlpipe_engine.sdk.datastore import AbstractDatastore
     from mlpipe_engine.sdk.experiment import Experiment
     from mlpipe_engine.sdk.runs import PipelineRun
+    from mlpipe_engine.sdk.tabular import TabularDataset
 
 V = TypeVar("V")
 
@@ -60,6 +63,8 @@ class Workspace:
         """Absolute path of the project folder."""
         self._config = config
         self.name = name or config.name
+        self.pending_datastores: dict[str, DatastoreSpec] = {}
+        """What a definition that is only being loaded would register."""
 
     @classmethod
     def from_config(
@@ -139,15 +144,52 @@ class Workspace:
         return engine
 
     @property
-    def datastores(self) -> Mapping[str, LocalDatastore]:
-        from mlpipe_engine.sdk.datastore import BUILT_IN, LocalDatastore
+    def datastores(self) -> Mapping[str, AbstractDatastore]:
+        """Built-in ones, those of mlpipe.toml, registered ones."""
+        from mlpipe_engine.sdk.datastore import datastore_of
 
-        return View(lambda: list(BUILT_IN), lambda name: LocalDatastore(self, name))
+        return View(
+            lambda: [spec.name for spec in self._datastore_specs()],
+            lambda name: datastore_of(self, next(spec for spec in self._datastore_specs() if spec.name == name)),
+        )
 
-    def get_default_datastore(self) -> LocalDatastore:
-        from mlpipe_engine.sdk.datastore import LocalDatastore
+    def _datastore_specs(self) -> list[DatastoreSpec]:
+        from mlpipe_engine.model.datastores import BUILT_IN, DatastoreSpec
 
-        return LocalDatastore(self, "workspaceblobstore")
+        built_in = [DatastoreSpec(name=name, url=f".mlpipe/datastores/{name}", origin="built in") for name in BUILT_IN]
+        named = {spec.name: spec for spec in (*built_in, *self._config.datastores)}
+        for spec in (*self.registered_datastores(), *self.pending_datastores.values()):
+            named.setdefault(spec.name, spec)
+        return list(named.values())
+
+    def registered_datastores(self) -> tuple[DatastoreSpec, ...]:
+        """Those that scripts registered."""
+        from mlpipe_engine.config.registered import read
+
+        return read(self.root).datastores
+
+    def get_default_datastore(self) -> AbstractDatastore:
+        """What mlpipe.toml says, else what `set_default_datastore` chose, else workspaceblobstore."""
+        from mlpipe_engine.config.registered import read
+        from mlpipe_engine.sdk.datastore import Datastore
+
+        return Datastore(self, self._config.default_datastore or read(self.root).default or "workspaceblobstore")
+
+    def set_default_datastore(self, name: str) -> None:
+        """Raises DatasetNotFoundError, and ConfigError where mlpipe.toml names another."""
+        if loading.active:
+            loading.note(f"set_default_datastore({name!r})")
+            return
+        self.engine.set_default_datastore(name)
+
+    @property
+    def datasets(self) -> Mapping[str, FileDataset | TabularDataset]:
+        """Registered datasets by name, the newest version of each."""
+        from mlpipe_engine.sdk.dataset import of_record
+
+        return View(
+            lambda: [record.name for record in self.engine.datasets()], lambda name: of_record(self, self.engine.dataset(name))
+        )
 
     @property
     def experiments(self) -> Mapping[str, Experiment]:

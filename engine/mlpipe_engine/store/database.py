@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from mlpipe_engine.errors import EnvironmentProblem, FilesystemError, LockTimeoutError, StoreDamagedError, StoreTooNewError
 from mlpipe_engine.store.network import needs_rollback
 
-VERSION = 13
+VERSION = 16
 APPLICATION_ID = 0x6D6C7069  # "mlpi"
 _CHECKPOINT_BYTES = 4 << 20
 _GIVE_UP_SECONDS = 30.0

@@ -53,7 +53,33 @@ class ManifestTexts:
             known = (hashlib.sha256(text.encode("ascii")).hexdigest(), text)
             self._known[environment] = known
         rest = tuple(entry for entry in manifest.entries if entry.section is not Section.ENVIRONMENT)
-        return known[0], known[1], wire.dump((known[0], rest))
+        return known[0], known[1], _text(known[0], rest)
+
+    def documents(self, manifest: Manifest) -> tuple[tuple[str, str], tuple[str, str]]:
+        """(digest, text) of both."""
+        environment, text, rest = self.split(manifest)
+        return (environment, text), (manifest.fingerprint, rest)
+
+
+_SECTIONS = {section: {"_": "Section", "value": section.value} for section in Section}
+_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+
+
+def _text(environment: str, entries: tuple[ManifestEntry, ...]) -> str:
+    """What `wire.dump` gives, which goes through every word of every value."""
+    if not all(_is_json(entry.value) for entry in entries):
+        return wire.dump((environment, entries))
+    lowered = [
+        {"_": "ManifestEntry", "name": entry.name, "section": _SECTIONS[entry.section], "value": entry.value} for entry in entries
+    ]
+    return _encode([environment, lowered])
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_json, value))
+    kind = type(value)
+    return kind is str or value is None or kind is bool or kind is int
 
 
 def write_manifest(db: sqlite3.Connection, fingerprint: str, parts: tuple[str, str, str]) -> None:
@@ -67,8 +93,18 @@ def read_manifest(database: Database, fingerprint: str) -> Manifest | None:
     if body is None:
         return None
     environment, rest = wire.load(tuple, body)
-    text = read_document(database, environment)
-    return Manifest.of([*rest, *(wire.load(tuple, text) if text else ())])
+    known = _environments.get(environment)
+    if known is None:
+        text = read_document(database, environment)
+        known = wire.load(tuple, text) if text else ()
+        if text:  # named by its content: it cannot become another
+            _environments.clear()
+            _environments[environment] = known
+    return Manifest.of([*rest, *known])
+
+
+_environments: dict[str, tuple[ManifestEntry, ...]] = {}
+"""The last one that was read: a hundred entries that most manifests share."""
 
 
 def pairs(items: Iterable[tuple[str, object]]) -> str:

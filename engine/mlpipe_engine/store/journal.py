@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from uuid import uuid4
 
@@ -33,12 +33,14 @@ class Journal:
         self._fd = -1
         self._documents: set[str] = set()
 
-    def append(self, line: Line) -> None:
-        """Prereq: what the line says is committed."""
+    def append(self, *lines: Line) -> None:
+        """In one write. Prereq: what the lines say is committed."""
+        if not lines:
+            return
         with suppress(OSError):
             if self._fd < 0:
                 self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)  # made by `begin` only
-            os.write(self._fd, json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n")
+            os.write(self._fd, "".join([_text_of(line) for line in lines]).encode("ascii"))
 
     def keep_document(self, digest: str, text: str | None) -> None:
         """Idempotent."""
@@ -110,6 +112,13 @@ class Journal:
             yield {"e": "pin", "run": row[0], "step": row[1], "output": row[2], "time": row[3]}
 
 
+_text_encoder = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _text_of(line: Line) -> str:
+    return _text_encoder(line) + "\n"
+
+
 def _line(db: sqlite3.Connection, kind: str, sql: str, values: tuple[object, ...]) -> Line:
     cursor = db.execute(sql, values)
     names = [column[0] for column in cursor.description]
@@ -132,35 +141,64 @@ def end_line(db: sqlite3.Connection, number: int) -> Line:
     )
 
 
+_RESULT = (
+    "SELECT res.*, s.idx, s.attempt, s.causes, s.queued_at, s.started_at, s.exit, s.cpu_seconds, s.peak_memory_bytes, s.put_away"
+    " FROM results res JOIN step_runs s ON s.pipeline = res.pipeline AND s.name = res.step AND s.run = res.run"
+)
+_STEP = (
+    "SELECT s.run, s.idx, s.name, s.pipeline, s.state, s.attempt, s.causes, s.manifest AS fingerprint, s.base_key,"
+    " s.snapshot, s.queued_at, s.started_at, s.finished_at, s.seconds, s.exit, s.error, s.outputs, res.run AS made_by_run,"
+    " res.step AS made_by_step FROM step_runs s LEFT JOIN results res ON res.id = s.result"
+)
+
+
 def result_line(db: sqlite3.Connection, journal: Journal, result: int) -> Line:
     """Everything that reuse needs, and the row of the step."""
+    return result_lines(db, journal, result, result, {})[result]
+
+
+def result_lines(db: sqlite3.Connection, journal: Journal, first: int, last: int, texts: Mapping[str, str]) -> dict[int, Line]:
+    """By number. `texts`: documents that were written with them, so that they are not unpacked again."""
     import zlib
 
-    line = _line(
-        db, "result", "SELECT res.*, s.idx, s.attempt, s.causes, s.queued_at, s.started_at, s.exit, s.cpu_seconds, s.peak_memory_bytes"
-        " FROM results res JOIN step_runs s ON s.run = res.run AND s.name = res.step WHERE res.id = ?", (result,),
-    )  # fmt: skip
-    for name in PACKED:
-        body = line.get(name)
-        if isinstance(body, bytes):
-            line[name] = zlib.decompress(body).decode("ascii")
-    line["manifest"] = _text(db, "documents", line.get("fingerprint"))
-    if isinstance(line["manifest"], str):
-        _keep(db, journal, "documents", _environment(line["manifest"]))
-    return line
+    cursor = db.execute(f"{_RESULT} WHERE res.id BETWEEN ? AND ?", (first, last))
+    names = [column[0] for column in cursor.description]
+    found: dict[int, Line] = {}
+    for row in cursor.fetchall():
+        line: Line = {"e": "result", **dict(zip(names, row))}
+        for name in PACKED:
+            body = line.get(name)
+            if isinstance(body, bytes):
+                line[name] = zlib.decompress(body).decode("ascii")
+        fingerprint = str(line.get("fingerprint"))
+        line["manifest"] = texts.get(fingerprint) or _text(db, "documents", fingerprint)
+        if isinstance(line["manifest"], str):
+            _keep(db, journal, "documents", _environment(line["manifest"]))
+        found[row[0]] = line
+    return found
 
 
 def step_line(db: sqlite3.Connection, run: int, index: int) -> Line:
     """A step that made no result of its own: reused, failed, skipped, canceled. The result is named by run and step."""
-    return _line(
-        db, "step", "SELECT s.run, s.idx, s.name, s.pipeline, s.state, s.attempt, s.causes, s.manifest AS fingerprint, s.base_key,"
-        " s.snapshot, s.queued_at, s.started_at, s.finished_at, s.seconds, s.exit, s.error, s.outputs, res.run AS made_by_run,"
-        " res.step AS made_by_step FROM step_runs s LEFT JOIN results res ON res.id = s.result WHERE s.run = ? AND s.idx = ?", (run, index),
-    )  # fmt: skip
+    return step_lines(db, [(run, index)])[run, index]
+
+
+def step_lines(db: sqlite3.Connection, steps: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Line]:
+    found: dict[tuple[int, int], Line] = {}
+    for run in dict.fromkeys(run for run, _ in steps):
+        indexes = [index for of, index in steps if of == run]
+        for start in range(0, len(indexes), 500):
+            some = indexes[start : start + 500]
+            cursor = db.execute(f"{_STEP} WHERE s.run = ? AND s.idx IN ({', '.join('?' * len(some))})", (run, *some))
+            names = [column[0] for column in cursor.description]
+            found.update({(row[0], row[1]): {"e": "step", **dict(zip(names, row))} for row in cursor.fetchall()})
+    return found
 
 
 def _environment(manifest: str) -> str | None:
     """A stored manifest is (digest of the environment, the rest)."""
+    if manifest.startswith('["'):
+        return manifest[2 : manifest.index('"', 2)]  # a digest: nothing in it is escaped
     with suppress(ValueError, IndexError, TypeError, KeyError):
         found = json.loads(manifest)
         first = found["items"][0] if isinstance(found, dict) else found[0]

@@ -34,12 +34,15 @@ def bring_up_to_date(connection: sqlite3.Connection, state_dir: str) -> None:
     if found > 0:
         _refuse_while_running(state_dir, found, VERSION)
         _back_up(connection, path, found)
-    from mlpipe_engine.store.schema import migrate
+    from mlpipe_engine.store import blank
 
     connection.execute("BEGIN EXCLUSIVE")
     try:
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-        migrate(connection)
+        if found > 0 or not blank.make(connection):
+            from mlpipe_engine.store.schema import migrate
+
+            migrate(connection)
     except BaseException:
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")

@@ -9,34 +9,41 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlpipe_engine.errors import FilesystemError
 from mlpipe_engine.store.database import Database
+from mlpipe_engine.store.journal import Journal, Line
+from mlpipe_engine.store.step_writes import StepWrite, StepWriter
 
-Statement = Callable[[sqlite3.Connection], None]
+Statement = Callable[[sqlite3.Connection], object]
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    statement: Statement
+    statement: Statement | StepWrite
     then: Callable[[], None] | None
     durable: bool
+    line: Callable[[sqlite3.Connection], Line] | None = None
 
 
 class Recorder:
     """`sync` makes the bytes of published artifacts durable; it is called before a transaction that names any."""
 
-    def __init__(self, state_dir: str, sync: Callable[[], None], *, window_seconds: float = 0.05) -> None:
+    def __init__(
+        self, state_dir: str, sync: Callable[[], None], journal: Journal | None = None, *, window_seconds: float = 0.07
+    ) -> None:
         self._state_dir = state_dir
         self._sync = sync
+        self._journal = journal
+        self._writer = StepWriter(journal)
         self._window = window_seconds
         self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._hurry = threading.Event()
         self._failed: BaseException | None = None
         self._on_failure: Callable[[], None] | None = None
+        self._after_group: Callable[[], None] | None = None
         self._before_close: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._loop, name="recorder", daemon=True)
         try:
@@ -50,10 +57,22 @@ class Recorder:
     def on_failure(self, callback: Callable[[], None]) -> None:
         self._on_failure = callback
 
-    def put(self, statement: Statement, then: Callable[[], None] | None = None, *, durable: bool = False) -> None:
-        """`durable`: bytes of artifacts must be on disk before this row is. Raises what an earlier write failed with."""
+    def after_group(self, callback: Callable[[], None]) -> None:
+        """Called, in the recorder's thread, when every `then` of a group was."""
+        self._after_group = callback
+
+    def put(
+        self,
+        statement: Statement | StepWrite,
+        then: Callable[[], None] | None = None,
+        *,
+        durable: bool = False,
+        line: Callable[[sqlite3.Connection], Line] | None = None,
+    ) -> None:
+        """`durable`: bytes of artifacts must be on disk before this row is. `line` is read from the rows in the same transaction
+        and stands in the journal once that is committed. Raises what an earlier write failed with."""
         self.check()
-        self._queue.put(_Entry(statement, then, durable))
+        self._queue.put(_Entry(statement, then, durable, line))
 
     def check(self) -> None:
         if self._failed is not None:
@@ -111,14 +130,11 @@ class Recorder:
         if first is None:
             return [], False
         group = [first]
-        deadline = time.monotonic() + self._window
+        self._hurry.wait(self._window)  # asleep for all of it: to be woken for every entry costs more than to write it
         while True:
-            left = 0.0 if self._hurry.is_set() else deadline - time.monotonic()
             try:
-                entry = self._queue.get(timeout=min(left, 0.01)) if left > 0 else self._queue.get_nowait()
+                entry = self._queue.get_nowait()
             except queue.Empty:
-                if left > 0:
-                    continue
                 return group, True
             if entry is None:
                 return group, False
@@ -128,8 +144,27 @@ class Recorder:
         if any(entry.durable for entry in group):
             self._sync()
         with database.write() as connection:
-            for entry in group:
-                entry.statement(connection)
+            lines = self._execute(connection, group)
+        if self._journal is not None:
+            self._journal.append(*lines)
         for entry in group:
             if entry.then is not None:
                 entry.then()
+        if self._after_group is not None:
+            self._after_group()
+
+    def _execute(self, connection: sqlite3.Connection, group: list[_Entry]) -> list[Line]:
+        """In the order in which it was put: changes of steps that follow each other go together."""
+        lines: list[Line] = []
+        steps: list[StepWrite] = []
+        for entry in group:
+            if isinstance(entry.statement, StepWrite):
+                steps.append(entry.statement)
+                continue
+            if steps:
+                lines += self._writer.write(connection, steps)
+                steps = []
+            entry.statement(connection)
+            if entry.line is not None:
+                lines.append(entry.line(connection))
+        return lines + self._writer.write(connection, steps) if steps else lines

@@ -60,6 +60,10 @@ class ResultQueries:
         run, state, outcome, manifest, result = rows[0]
         return int(str(run)), str(state), str(outcome), str(manifest or ""), None if result is None else int(str(result))
 
+    def has_run(self, pipeline: str, before_run: int) -> bool:
+        """Whether a step of that pipeline stands in an earlier run."""
+        return bool(self._db.query("SELECT 1 FROM step_runs WHERE pipeline = ? AND run < ? LIMIT 1", (pipeline, before_run)))
+
     def expected_seconds(self, pipeline: str) -> dict[str, float]:
         """Median of the last five executions of every step of a pipeline."""
         rows = self._db.query(
@@ -147,13 +151,13 @@ def insert_result(
     cursor = db.execute(
         "INSERT INTO results (run, step, pipeline, fingerprint, base_key, snapshot, structure, reads, outputs, seconds, finished_at,"
         " undeclared, modules, audit) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (run, step, pipeline, fingerprint, base_key, snapshot, structure, _packed(reads), pairs(outputs), seconds, finished_at,
-         _packed(undeclared.files or None), _packed(undeclared.modules), undeclared.audit),
+        (run, step, pipeline, fingerprint, base_key, snapshot, structure, packed(reads), pairs(outputs), seconds, finished_at,
+         packed(undeclared.files or None), packed(undeclared.modules), undeclared.audit),
     )  # fmt: skip
     return int(cursor.lastrowid or 0)
 
 
-def _packed(items: tuple[tuple[str, str], ...] | None) -> bytes | None:
+def packed(items: tuple[tuple[str, str], ...] | None) -> bytes | None:
     return None if items is None else zlib.compress(pairs(items).encode("ascii"), 1)
 
 

@@ -5,6 +5,7 @@ Reads rows only. Names are digests of artifacts and snapshots, and step folders 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -96,5 +97,25 @@ def _last_results(database: Database, pipelines: Pipelines, roots: Roots) -> Non
             roots.keep(names, f"last result of {name} in {pipeline}")
 
 
-ROOTS: list[Callable[[Database, Pipelines, Roots], None]] = [_pins, _unfinished, _models, _tagged, _last_results]
+_IN_STORE = re.compile(r"\.mlpipe/artifacts/[0-9a-f]{2}/([0-9a-f]{64})")
+
+
+def _dataset_versions(database: Database, pipelines: Pipelines, roots: Roots) -> None:
+    """Outputs that were registered as datasets lie in the store only."""
+    rows = database.query(
+        "SELECT name, version, definition FROM dataset_versions WHERE instr(definition, '.mlpipe/artifacts/') > 0"
+    )
+    for name, version, definition in rows:
+        digests = [f"b3:{found}" for found in _IN_STORE.findall(str(definition))]
+        roots.keep(digests, f"registered as dataset {name} version {version}")
+
+
+ROOTS: list[Callable[[Database, Pipelines, Roots], None]] = [
+    _pins,
+    _unfinished,
+    _models,
+    _dataset_versions,
+    _tagged,
+    _last_results,
+]
 """Strongest reason first."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from mlpipe_engine.errors import RunNotFoundError, nearest
 from mlpipe_engine.model import wire
@@ -16,7 +17,8 @@ from mlpipe_engine.model.records import RunRecord, StepRecord, Sweep
 from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import FINAL, State
 from mlpipe_engine.store.database import Database
-from mlpipe_engine.store.documents import pairs, unpack, unpairs, write_document
+from mlpipe_engine.store.documents import pairs, unpack, write_document
+from mlpipe_engine.store.rows import run_record, step_record
 from mlpipe_engine.store.uptodate import MIRROR
 
 _RUN_COLUMNS = (
@@ -26,7 +28,7 @@ _RUN_COLUMNS = (
 _STEP_COLUMNS = (
     "s.name, s.idx, s.state, s.attempt, s.decision, s.causes, s.unread, s.compared, s.manifest, s.base_key, s.snapshot, s.result,"
     " (SELECT r.id FROM runs r WHERE r.number = s.reused_from), s.queued_at, s.started_at, s.finished_at, s.seconds, s.exit,"
-    " s.error, s.cpu_seconds, s.peak_memory_bytes, s.outputs, s.expected_seconds, s.tags"
+    " s.error, s.cpu_seconds, s.peak_memory_bytes, s.outputs, s.expected_seconds, s.tags, s.put_away"
 )
 
 
@@ -53,16 +55,16 @@ class RunQueries:
             clauses.append("number < ?")
             values.append(before)
         sql = f"SELECT {_RUN_COLUMNS} FROM runs WHERE {' AND '.join(clauses)} ORDER BY number DESC LIMIT ?"
-        return tuple(map(_run, self._db.query(sql, (*values, limit))))
+        return tuple(map(run_record, self._db.query(sql, (*values, limit))))
 
     def get(self, run_id: str) -> RunRecord:
         rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?", (run_id,))
         if not rows:
             raise RunNotFoundError(f"no run has the id {run_id}", hint="List the runs with `mlpipe-tui runs`.")
-        return _run(rows[0])
+        return run_record(rows[0])
 
     def by_number(self, number: int) -> RunRecord:
-        return _run(self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE number = ?", (number,))[0])
+        return run_record(self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE number = ?", (number,))[0])
 
     def latest_like(self, pipeline: str, spec: str, parameters: str) -> int | None:
         """The newest run with rows of its own among the last hundred that ended well with this definition and these parameters."""
@@ -71,6 +73,15 @@ class RunQueries:
             " WHERE pipeline = ? AND parent IS NULL AND kind = 'run' ORDER BY number DESC LIMIT 100)"
             " WHERE spec = ? AND parameters = ? AND state IN ('succeeded', 'reused') LIMIT 1",
             (pipeline, spec, parameters),
+        )
+        return int(str(rows[0][0])) if rows else None
+
+    def maker(self, fingerprint: str, run: int, step: str) -> int | None:
+        """The run that makes this result at the moment, other than for that step."""
+        rows = self._db.query(
+            "SELECT r.number FROM runs r JOIN step_runs s ON s.run = r.number WHERE r.state IN ('queued', 'running') AND s.manifest = ?"
+            " AND s.state IN ('preparing', 'running') AND NOT (s.run = ? AND s.name = ?) ORDER BY s.state DESC, r.number DESC LIMIT 1",
+            (fingerprint, run, step),
         )
         return int(str(rows[0][0])) if rows else None
 
@@ -87,13 +98,13 @@ class RunQueries:
             if rows and rows[0][-1]:
                 raise RunNotFoundError(f"run {text} was removed", hint="Bring it back with `mlpipe-tui gc --undo` within a day.")
             if rows:
-                return _run(rows[0][:-1])
+                return run_record(rows[0][:-1])
         prefix = text.replace("-", "").lower()
         if prefix and len(prefix) >= 4 and all(character in "0123456789abcdef" for character in prefix):
             sql = f"SELECT {_RUN_COLUMNS} FROM runs WHERE id >= ? AND id < ? ORDER BY id LIMIT 3"
             rows = self._db.query(sql, (prefix, prefix + "g"))
             if len(rows) == 1:
-                return _run(rows[0])
+                return run_record(rows[0])
             if rows:
                 numbers = ", ".join(str(row[1]) for row in rows)
                 raise RunNotFoundError(
@@ -105,7 +116,7 @@ class RunQueries:
 
     def children(self, run_id: str) -> tuple[RunRecord, ...]:
         rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE parent = ? ORDER BY number", (run_id,))
-        return tuple(map(_run, rows))
+        return tuple(map(run_record, rows))
 
     def last_execution(self, step: str, pipeline: str | None) -> RunRecord | None:
         """The newest run in which a step of that name was executed, however it ended; of any pipeline when none is named."""
@@ -151,7 +162,7 @@ class RunQueries:
 
     def _steps(self, run: RunRecord) -> tuple[StepRecord, ...]:
         rows = self._db.query(f"SELECT {_STEP_COLUMNS} FROM step_runs s WHERE s.run = ? ORDER BY s.idx", (run.number,))
-        return tuple(_step(run.id, row) for row in rows)
+        return tuple(step_record(run.id, row) for row in rows)
 
     def step(self, run: RunRecord, name: str) -> StepRecord:
         steps = self.steps(run)
@@ -174,7 +185,7 @@ class RunQueries:
         sql = f"SELECT {_STEP_COLUMNS}, s.changed FROM step_runs s WHERE s.run = ? AND s.changed > ? ORDER BY s.changed, s.idx"
         rows = self._db.query(sql, (run.number, since))
         mark = max((int(row[-1]) for row in rows), default=since)  # type: ignore[call-overload]
-        return mark, tuple(_step(run.id, row) for row in rows)
+        return mark, tuple(step_record(run.id, row) for row in rows)
 
     def spec(self, run: RunRecord) -> PipelineSpec:
         rows = self._db.query("SELECT body FROM specs WHERE digest = ?", (run.spec_digest,))
@@ -193,12 +204,12 @@ class RunQueries:
 
     def unfinished(self) -> tuple[RunRecord, ...]:
         rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE state IN ('queued', 'running') AND kind <> 'child'")
-        return tuple(map(_run, rows))
+        return tuple(map(run_record, rows))
 
 
 def keep_spec(db: sqlite3.Connection, spec: PipelineSpec) -> str:
     """Write a definition down ahead of the run that names it: 100 ms for a thousand steps. Returns its digest."""
-    return write_document(db, "specs", wire.dump(spec))
+    return write_document(db, "specs", wire.dump_once(spec))
 
 
 def insert_run(
@@ -278,37 +289,9 @@ def supersede_steps(db: sqlite3.Connection, run_id: str, steps: Iterable[str]) -
         db.execute("UPDATE runs SET superseded = ? WHERE id = ?", (json.dumps(sorted({*json.loads(row[0]), *steps})), run_id))
 
 
+@lru_cache(maxsize=256)
 def causes_text(causes: tuple[Cause, ...]) -> str:
     return wire.dump(causes) if causes else ""
-
-
-def _causes(text: object) -> tuple[Cause, ...]:
-    return wire.load(tuple, str(text)) if text else ()
-
-
-def _run(row: tuple[object, ...]) -> RunRecord:
-    (run_id, number, pipeline, experiment, state, created, started, finished, seconds, parameters, tags, properties, source, spec,
-     resumed, mirrors, error, parent, name, kind) = row  # fmt: skip
-    return RunRecord(
-        id=str(run_id), number=int(str(number)), pipeline=str(pipeline), experiment=str(experiment), state=State(str(state)),
-        created_at=str(created), started_at=_text(started), finished_at=_text(finished), seconds=_float(seconds),
-        parameters=wire.load(tuple, str(parameters)), tags=unpairs(tags), properties=unpairs(properties), source=str(source),
-        spec_digest=str(spec), resumed_from=_text(resumed), mirrors=_text(mirrors), error=str(error), parent=_text(parent), name=str(name),
-        kind=str(kind),
-    )  # fmt: skip
-
-
-def _step(run_id: str, row: tuple[object, ...]) -> StepRecord:
-    (name, index, state, attempt, decision, causes, unread, compared, manifest, base_key, snapshot, result, reused, queued, started,
-     finished, seconds, exit, error, cpu, peak, outputs, expected, tags) = row[:24]  # fmt: skip
-    return StepRecord(
-        run_id=run_id, name=str(name), index=int(str(index)), state=State(str(state)), attempt=int(str(attempt)),
-        decision=str(decision), causes=_causes(causes), unread=_causes(unread), compared_with=_int(compared),
-        fingerprint=str(manifest or ""), base_key=str(base_key or ""), snapshot=str(snapshot or ""), result_id=_int(result),
-        reused_from=_text(reused), queued_at=_text(queued), started_at=_text(started), finished_at=_text(finished),
-        seconds=_float(seconds), exit=str(exit), error=str(error), cpu_seconds=_float(cpu), peak_memory_bytes=_int(peak),
-        outputs=unpairs(outputs), expected_seconds=_float(expected), tags=unpairs(tags),
-    )  # fmt: skip
 
 
 def _mirrored(step: StepRecord, run: RunRecord) -> StepRecord:
@@ -325,15 +308,3 @@ def _mirrored(step: StepRecord, run: RunRecord) -> StepRecord:
 
 def is_final(run: RunRecord) -> bool:
     return run.state in FINAL
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
-
-
-def _int(value: object) -> int | None:
-    return None if value is None else int(str(value))
-
-
-def _float(value: object) -> float | None:
-    return None if value is None else float(str(value))

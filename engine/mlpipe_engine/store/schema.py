@@ -171,6 +171,57 @@ def m002_undeclared(db: Database) -> None:
 
 
 @migrations()
+def m012_step_directories_that_were_put_away(db: Database) -> None:
+    """Not empty: the directory had nothing but what rows say; it is made anew when it is opened. The text names the interpreter."""
+    db.execute("ALTER TABLE step_runs ADD COLUMN put_away TEXT NOT NULL DEFAULT ''")
+
+
+@migrations()
+def m008_datasets(db: Database) -> None:
+    """Registered datasets: versions, the files each was registered with, and statistics by what they describe."""
+    db.execute("CREATE TABLE dataset_names (name TEXT PRIMARY KEY, highest INTEGER NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute(
+        """CREATE TABLE dataset_versions (
+            name TEXT NOT NULL, version INTEGER NOT NULL, definition TEXT NOT NULL, content TEXT NOT NULL, file_count INTEGER NOT NULL,
+            size_bytes INTEGER NOT NULL, columns TEXT NOT NULL, expectations TEXT NOT NULL, created_at TEXT NOT NULL,
+            description TEXT NOT NULL, tags TEXT NOT NULL, PRIMARY KEY (name, version)) STRICT, WITHOUT ROWID"""
+    )
+    db.execute("CREATE TABLE dataset_manifests (content TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute("CREATE TABLE dataset_profiles (key TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID")
+
+
+@migrations()
+def m007_datastores(db: Database) -> None:
+    """What was delivered to datastores, file by file, as it lay there afterwards."""
+    db.execute(
+        """CREATE TABLE deliveries (
+            id INTEGER PRIMARY KEY, run INTEGER NOT NULL, step TEXT NOT NULL, output TEXT NOT NULL, artifact TEXT NOT NULL,
+            address TEXT NOT NULL, files TEXT NOT NULL, file_count INTEGER NOT NULL, size_bytes INTEGER NOT NULL,
+            delivered_at TEXT NOT NULL) STRICT"""
+    )
+    db.execute("CREATE INDEX deliveries_by_address ON deliveries (address, id)")
+    db.execute("CREATE INDEX deliveries_by_run ON deliveries (run, step)")
+
+
+@migrations()
+def m009_rows(db: Database) -> None:
+    """Rows by content; tables that were made of datasets for steps; what was expected of an input and what was found."""
+    db.execute("CREATE TABLE row_counts (digest TEXT PRIMARY KEY, rows INTEGER NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute("CREATE TABLE made_tables (key TEXT PRIMARY KEY, artifact TEXT NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute(
+        """CREATE TABLE checks (
+            id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs(number) ON DELETE CASCADE, step TEXT NOT NULL,
+            input TEXT NOT NULL, severity TEXT NOT NULL, holds INTEGER NOT NULL, text TEXT NOT NULL) STRICT"""
+    )
+    db.execute("CREATE INDEX checks_by_run ON checks (run)")
+    for name, event in (("added", "INSERT"), ("changed", "UPDATE OF definition, content, expectations"), ("gone", "DELETE")):
+        db.execute(
+            f"CREATE TRIGGER uptodate_dataset_{name} AFTER {event} ON dataset_versions"
+            " BEGIN DELETE FROM uptodate; UPDATE uptodate_epoch SET n = n + 1; END"
+        )
+
+
+@migrations()
 def m011_watch(db: Database) -> None:
     """Steps of a run in progress whose sources have changed: a list of names as JSON."""
     db.execute("ALTER TABLE runs ADD COLUMN superseded TEXT NOT NULL DEFAULT '[]'")
