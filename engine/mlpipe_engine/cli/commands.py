@@ -119,6 +119,13 @@ COMMANDS = (
         JSON,
     ), ("mlpipe-tui run", "mlpipe-tui run flights --param learning_rate=0.2", "mlpipe-tui run --only report",
         "mlpipe-tui run --grid learning_rate=0.1,0.2 --grid depth=3:7:2 --metric rmse --goal min")),
+    Command("watch", "watch", "run what a saved file touches, as long as it is open", ("[PIPELINE]",), (
+        Option("param", "set a parameter of the pipeline", "NAME=VALUE", "p", many=True),
+        Option("experiment", "group the runs under this name (default: the pipeline's)", "NAME", "e"),
+        Option("compute", "run all steps on this compute target", "NAME"),
+        Option("tag", "label the runs", "NAME=VALUE", "t", many=True),
+        Option("continue-on-failure", "go on with steps that do not need the failed one"), JSON,
+    ), ("mlpipe-tui watch", "mlpipe-tui watch flights --param max_delay=120")),
     Command("status", "quick", "what runs, what ran last, and whether anything has changed since", (), (JSON,)),
     Command("plan", "run", "show exactly what run would do, and why", ("[PIPELINE]",), (
         *SELECTION, Option("verbose", "show every cause", short="v"), JSON,

@@ -30,6 +30,8 @@ class ComputeConfig:
     """What is noticed of undeclared reads: "python", "full" (strace) or "off"."""
     isolation: str = "none"
     """ "strict": undeclared reads are refused (Landlock)."""
+    preload: tuple[str, ...] = ()
+    """Modules that a warm interpreter imports once, to fork Python steps from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,20 @@ class TuiConfig:
     """(id of a binding, its key). The app knows the ids."""
 
 
+@dataclass(frozen=True, slots=True)
+class WatchConfig:
+    """The table [watch]: what a change of a path calls for. Patterns are those of .gitignore, relative to the project."""
+
+    run: tuple[str, ...] = ()
+    """Where given, only these run anything."""
+    ask: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    restart_below_seconds: float = 30.0
+    """A running step whose sources change is stopped and started anew while it is younger; an older one is let finish first."""
+    poll: bool = False
+    """Look at the files again and again instead of waiting for events."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectConfig:
     name: str
@@ -70,6 +86,7 @@ class ProjectConfig:
     """True: packages of environments come from `find_links` alone; nothing is fetched."""
     store: StoreConfig = StoreConfig()
     tui: TuiConfig = TuiConfig()
+    watch: WatchConfig = WatchConfig()
     datastores: tuple[DatastoreSpec, ...] = ()
     """Those of the tables [datastore.NAME]."""
     default_datastore: str | None = None
@@ -99,11 +116,15 @@ _SCHEMA: dict[str, dict[str, str]] = {
     "environments": {"find_links": "texts", "no_index": "flag"},
     "store": {"quota": "quota", "network": "switch", "max_log": "size"},
     "tui": {"theme": "text", "glyphs": "choice", "mouse": "switch"},
-    "compute.*": {"kind": "text", "cpus": "number", "memory": "size", "python": "text", "audit": "choice", "isolation": "choice"},
-}
+    "watch": {"run": "texts", "ask": "texts", "ignore": "texts", "restart_below": "duration", "poll": "switch"},
+    "compute.*": {
+        "kind": "text", "cpus": "number", "memory": "size", "python": "text", "audit": "choice", "isolation": "choice",
+        "preload": "modules",
+    },
+}  # fmt: skip
 """Table -> key -> what is expected."""
 _CHOICES = {"audit": ["python", "full", "off"], "isolation": ["none", "strict"], "glyphs": ["auto", "unicode", "ascii"]}
-_TABLES = ("project", "default", "store", "compute", "environments", "datastore", "tui", "keys")
+_TABLES = ("project", "default", "store", "compute", "environments", "datastore", "tui", "keys", "watch")
 
 
 def find_root(start: str | None = None) -> str:
@@ -138,6 +159,7 @@ def load_config(root: str) -> ProjectConfig:
             name=name, kind=table.get("kind", "process"), cpus=table.get("cpus"),
             memory_bytes=size_bytes(table["memory"]) if "memory" in table else None, python=table.get("python"),
             audit=table.get("audit", "python"), isolation=table.get("isolation", "none"),
+            preload=(table["preload"],) if isinstance(table.get("preload"), str) else tuple(table.get("preload", ())),
         )
         for name, table in document.get("compute", {}).items()
     ]  # fmt: skip
@@ -154,6 +176,7 @@ def load_config(root: str) -> ProjectConfig:
         no_index=environments.get("no_index", False),
         store=_store(document.get("store", {})),
         tui=_tui(document.get("tui", {}), document.get("keys", {})),
+        watch=_watch(document.get("watch", {})),
         datastores=_datastores(document.get("datastore", {}), text, path),
         default_datastore=default.get("datastore"),
         path=path,
@@ -203,6 +226,27 @@ def _store(table: Mapping[str, Any]) -> StoreConfig:
         quota=_quota(table["quota"]) if "quota" in table else "", network=table.get("network", False),
         max_log_bytes=size_bytes(table["max_log"]) if "max_log" in table else StoreConfig().max_log_bytes,
     )  # fmt: skip
+
+
+def _watch(table: Mapping[str, Any]) -> WatchConfig:
+    def texts(key: str) -> tuple[str, ...]:
+        found = table.get(key, ())
+        return (found,) if isinstance(found, str) else tuple(found)
+
+    below = duration_seconds(table["restart_below"]) if "restart_below" in table else WatchConfig().restart_below_seconds
+    return WatchConfig(
+        run=texts("run"), ask=texts("ask"), ignore=texts("ignore"), restart_below_seconds=below, poll=table.get("poll", False)
+    )
+
+
+def duration_seconds(value: object) -> float:
+    """Seconds meant by 30, "30s", "500ms", "2min", "1h"; 0 is allowed. Raises ValueError."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
+        return float(value)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|min|h)?\s*", value) if isinstance(value, str) else None
+    if not found or float(found[1]) > 1e9:
+        raise ValueError(f"{value!r} is no duration")
+    return float(found[1]) * {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}[found[2]]
 
 
 def _quota(value: object) -> str:
@@ -337,6 +381,10 @@ def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str,
         texts = value if isinstance(value, list) else [value]
         if wanted == "texts" and not all(isinstance(item, str) and item.strip() for item in texts):
             raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="a text, or a list of texts")
+        if wanted == "modules" and not all(
+            isinstance(item, str) and all(part.isidentifier() for part in item.split(".")) for item in texts
+        ):
+            raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected='names of modules, such as ["numpy"]')
         if wanted == "switch" and not isinstance(value, bool):
             raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="true or false")
         if wanted == "quota":
@@ -351,6 +399,13 @@ def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str,
                 ) from None
         if wanted == "choice" and value not in _CHOICES[key]:
             raise _unknown(value, _CHOICES[key], where, field)
+        if wanted == "duration":
+            try:
+                duration_seconds(value)
+            except ValueError:
+                raise ConfigError(
+                    f"found {_kind(value)}", where=where, field=field, expected='a time such as "30s" or "2min", or 0'
+                ) from None
         if wanted == "size":
             try:
                 size_bytes(value)

@@ -11,6 +11,15 @@ from mlpipe_engine.model.spec import Resources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WarmStart:
+    """What an interpreter has imported that a step may be forked from; equal values, the same interpreter."""
+
+    modules: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    """What the modules can see of it while they are imported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepTask:
     """One attempt of one step, fully laid out on disk: everything an executor needs and nothing of the scheduler."""
 
@@ -32,6 +41,8 @@ class StepTask:
     resources: Resources
     mounts: tuple[tuple[str, str], ...] = ()
     """(host path, path in the step): lent read-only."""
+    warm: WarmStart | None = None
+    """None: it starts cold."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def _classes(*modules: object) -> dict[str, type[Any]]:
 
 
 _CLASSES = _classes(spec, manifest, plan, records, events, execution, trees, states)
-_LATER = ["datasets"]
+_LATER = ["datasets", "watch"]
 """Modules that most documents do not need; each is imported when a name is met that the others do not know."""
 
 

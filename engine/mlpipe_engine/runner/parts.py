@@ -28,6 +28,7 @@ from mlpipe_engine.runner import watching
 from mlpipe_engine.runner.collect import Borrowed, leave_links
 from mlpipe_engine.runner.decisions import Decisions
 from mlpipe_engine.runner.tables import Tables, needs_tables
+from mlpipe_engine.runner.warming import warmed
 from mlpipe_engine.runner.watching import Watch
 from mlpipe_engine.store import results
 from mlpipe_engine.store.journal import Journal
@@ -73,6 +74,8 @@ class RunParts:
     """The signal that asked for the end of the run."""
     cancel_requested: Callable[[], bool]
     """Another process asked for it."""
+    superseded: Callable[[], tuple[str, ...]]
+    """Steps that another process says are made from files that have changed."""
     wake: Callable[[], None]
     tables: Tables
     maker: Callable[[str, str], int | None]
@@ -240,10 +243,10 @@ class RunParts:
             environment["PYTHONDONTWRITEBYTECODE"] = "1"
         environment |= staging.variables(step, layout, self.parameters, self._about(run, step, attempt))
         environment["PYTHONPATH"] = os.pathsep.join(
-            filter(None, [_sdk_dir(self.state_dir), _roots_hook(layout), dict(step.environment_variables).get("PYTHONPATH")])
+            filter(None, [sdk_dir(self.state_dir), _roots_hook(layout), dict(step.environment_variables).get("PYTHONPATH")])
         )
         environment |= {"MLPIPE_ATTEMPT": attempt_id, "MLPIPE_RUN": run.id}
-        words = staging.argv(step, layout, self.parameters, interpreter.path, _sdk_dir(self.state_dir))
+        words = staging.argv(step, layout, self.parameters, interpreter.path, sdk_dir(self.state_dir))
         task = StepTask(
             attempt_id=attempt_id, step_dir=layout.step_dir,
             argv=(interpreters.program_path(words[0], interpreter, layout.code), *words[1:]),
@@ -258,13 +261,14 @@ class RunParts:
     def _watched(
         self, step: StepSpec, layout: staging.Layout, task: StepTask, description: EnvironmentDescription
     ) -> tuple[StepTask, Watch]:
-        resolver, sdk, home = self.decisions.resolver, _sdk_dir(self.state_dir), f"{self.state_dir}/home"
+        resolver, sdk, home = self.decisions.resolver, sdk_dir(self.state_dir), f"{self.state_dir}/home"
         compute = resolver.compute(self.decisions.compute_of(step))
         source = resolver.directory(step) if step.source_directory is not None else ""
         known = (sdk, home, task.argv[0])
         scope = watching.scope_of(step, layout, compute, description, root=self.root, known=known, source=source)
         strict = compute.isolation == "strict"
-        return watching.watched(task, scope, compute, layout, sdk, home), Watch(scope, resolver.stats, strict, task)
+        task = watching.watched(task, scope, compute, layout, sdk, home)
+        return warmed(task, step, compute, scope, self.state_dir), Watch(scope, resolver.stats, strict, task)
 
     def keep_digests(self) -> None:
         """Digests of undeclared files that were computed while the run went on."""
@@ -315,7 +319,7 @@ def _roots_hook(layout: staging.Layout) -> str | None:
 
 
 @lru_cache(maxsize=4)
-def _sdk_dir(state_dir: str) -> str:
+def sdk_dir(state_dir: str) -> str:
     """A copy of the step side in the project: a step imports nothing from where the engine is installed."""
     from hashlib import sha256
 
