@@ -25,6 +25,8 @@ SYSTEM = {
     "unshare": ("unshare", "util-linux"),
     "docker": ("dockerd", "docker.io"),
     "iptables": ("iptables", "iptables"),
+    "browser": ("chromium", "chromium"),
+    "node": ("node", "nodejs"),
     "sshd": ("/usr/sbin/sshd", "openssh-server"),
     "samba": ("/usr/sbin/smbd", "samba"),
     "mariadb": ("/usr/sbin/mariadbd", "mariadb-server"),
@@ -70,6 +72,7 @@ def test(words):
     if os.environ.get("CI") == "true":
         install_system_packages()
         install_tools()
+        install_browser_driver()
     return call([PYTHON, "-m", "pytest", "-n", "2", "--dist", "worksteal", *words])
 
 
@@ -210,6 +213,15 @@ def install_system_packages():
 def install_tools():
     if not shutil.which("uv") and not os.path.exists(os.path.join(TOOLS, "bin", "uv")):
         call([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", TOOLS, "uv==0.13.9"])
+
+
+def install_browser_driver():
+    """What tests drive Chromium with: a package of npm without a browser of its own, below .cache."""
+    place = os.path.join(CACHE, "browser")
+    npm = shutil.which("npm")
+    if npm and not os.path.isdir(os.path.join(place, "node_modules", "playwright-core")):
+        words = [npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", place, "playwright-core@1.65.1"]
+        subprocess.call(words, stdout=subprocess.DEVNULL)
 
 
 def install_servers():

@@ -21,6 +21,7 @@ TITLES = {
     "W4": "Start-up, a project of ten steps",
     "W6": "Hashing files",
     "W7": "Tables of ten columns",
+    "W8": "Watch mode",
     "W9": "The store",
 }
 

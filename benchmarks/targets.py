@@ -71,9 +71,15 @@ TARGETS = (
     ),
     Target("first 100 rows, csv", "W7", "first 100 rows, csv, 10,000,000 rows", _OURS, "DuckDB", 0.1),
     Target("first 100 rows, parquet", "W7", "first 100 rows, parquet, 10,000,000 rows", _OURS, "DuckDB", 1.15),
+    Target("save to first instruction, a write", "W8", "write, 1,000 steps", _OURS, "entr", 0.30),
+    Target("save to first instruction, a replace", "W8", "atomic replace, 1,000 steps", _OURS, "entr", 0.20),
+    Target("a change decided, 5,000 steps", "W8", "decision, 5,000 steps", _OURS, "50 ms", 1.0),
+    Target("watching 20,000 files, nothing happens", "W8", "idle, 20,000 files", _OURS, "0.5 % of the time", 1.0),
     Target("writes through the recorder", "W9", "write 100,000 rows", "recorder", "raw executemany", 0.3, at_least=True),
     Target("page 1 of 100,000 runs", "W9", "page 1 of runs, 100,000 runs", "engine", "raw query", 2.0, profile="pages"),
     Target("a deep page of 100,000 runs", "W9", "deep page of runs, 100,000 runs", "engine", "raw query", 2.0, profile="pages"),
+    Target("first frame", "W10", "first frame, 1,000 steps, 100,000 runs", _OURS, "Header+DataTable+Footer", 1.25),
+    Target("first frame", "W10", "first frame, 1,000 steps, 100,000 runs", _OURS, "harlequin", 0.4),
 )
 
 

@@ -51,6 +51,11 @@ def _can_start_engine() -> bool:
     return can_start()
 
 
+def _has_browser() -> bool:
+    driver = REPOSITORY / ".cache" / "browser" / "node_modules" / "playwright-core"
+    return shutil.which("node") is not None and shutil.which("chromium") is not None and driver.is_dir()
+
+
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "git": (lambda: shutil.which("git") is not None, "apt-get install git"),
     "cc": (lambda: shutil.which("cc") is not None, "apt-get install gcc libc6-dev"),
@@ -59,6 +64,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "uv": (lambda: shutil.which("uv") is not None, "pip install uv"),
     "unshare": (_can_unshare, "apt-get install util-linux, and run as root"),
     "docker": (_can_start_engine, "apt-get install docker.io iptables, and run as root"),
+    "browser": (_has_browser, "apt-get install chromium nodejs npm, and npm install --prefix .cache/browser playwright-core"),
     "azurite": (
         lambda: servers.AZURITE.exists() and shutil.which("node") is not None,
         "CI=true python3 dev.py test (npm brings it)",
@@ -73,7 +79,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "mariadb": (lambda: servers.program("mariadb-install-db") is not None, "apt-get install mariadb-server"),
     "sample": (lambda: __import__("importlib.util").util.find_spec("sklearn") is not None, "pip install 'mlpipe-tui[sample]'"),
 }
-_CI_INSTALLS = {"git", "tmux", "strace", "docker", "sample", "uv"}
+_CI_INSTALLS = {"browser", "git", "tmux", "strace", "docker", "sample", "uv"}
 _skipped: dict[str, int] = {}
 
 

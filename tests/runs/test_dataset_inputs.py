@@ -389,3 +389,39 @@ p = Pipeline(ws, steps, name="p")
     done = world.run()
     assert set(done.states.values()) == {"succeeded"}, [step.error for step in done.engine.steps(done.record.id)]
     assert len({port.rows for port in done.engine.port_rows(done.record.id)}) == 1
+
+
+def test_a_transfer_from_a_database_to_a_datastore_is_delivered_and_delivered_again(world: World) -> None:
+    import sqlite3
+
+    with sqlite3.connect(world.root / "shop.db") as shop:
+        shop.execute("CREATE TABLE sales (i INTEGER, price REAL)")
+        shop.executemany("INSERT INTO sales VALUES (?, ?)", [(1, 2.5), (2, 4.0)])
+    world.write("mlpipe.toml", '[datastore.shop]\nurl = "sqlite:shop.db"\n[datastore.out]\nurl = "delivered"\n')
+    world.define("""
+sales = Dataset.Tabular.from_sql_query((Datastore(ws, "shop"), "SELECT * FROM sales WHERE price > 3"))
+t = DataTransferStep("t", sales.as_named_input("sales"), Datastore(ws, "out").path("today.parquet"))
+p = Pipeline(ws, [t], name="p")
+""")
+    assert world.run().states == {"t": "succeeded"}
+    delivered = world.root / "delivered/today.parquet"
+    content = delivered.read_bytes()
+    assert content[:4] == b"PAR1"
+    delivered.unlink()
+    assert world.run().states == {"t": "reused"} and delivered.read_bytes() == content
+
+
+def test_a_run_that_took_a_registered_dataset_is_replayed_elsewhere(world: World, tmp_path: Path) -> None:
+    world.write("t.csv", "i\n1\n2\n")
+    run_script(world, "from mlpipe_engine import *\nws = Workspace.from_config()\n" + CSV + '\nt.register(ws, "numbers")\n')
+    define(
+        world,
+        "Dataset.get_by_name(ws, 'numbers').filter(col('i') > 1).as_named_input('a')",
+        "from mlpipe_engine.sdk.expressions import col",
+    )
+    assert found(world.run()) == {"a": ["a.parquet", [[2]]]}
+    bundle = tmp_path / "run.zip"
+    assert world.cli("export", "1", "-o", str(bundle)).returncode == 0
+    (world.root / "t.csv").unlink()
+    replayed = world.cli("replay", str(bundle))
+    assert replayed.returncode == 0 and "equal" in replayed.stdout, replayed.stdout + replayed.stderr

@@ -191,3 +191,28 @@ def test_no_extension_is_fetched(tmp_path: Path) -> None:
         env=os.environ | {"HOME": str(home), "PYTHONPATH": os.pathsep.join(__import__("sys").path)},
     )  # fmt: skip
     assert (tmp_path / "out.parquet").exists() and list(home.rglob("*extension*")) == []
+
+
+@pytest.mark.needs("postgres")
+def test_a_query_is_the_input_of_a_step_that_is_run_reused_and_run_again_when_a_row_changes(
+    postgres_server: Served, world: World
+) -> None:
+    TestPostgres.execute(
+        postgres_server, "DROP TABLE IF EXISTS steps_of", "CREATE TABLE steps_of (n int)", "INSERT INTO steps_of VALUES (1), (2)"
+    )
+    world.write("mlpipe.toml", postgres_server.toml("pg"))
+    world.write("src/count.py", (
+        "import os, sys, duckdb\nfound = [os.path.join(f, n) for f, _, names in os.walk(sys.argv[1]) for n in names] or [sys.argv[1]]\n"
+        "print(duckdb.sql(f\"SELECT sum(n) FROM read_parquet({found!r})\").fetchall()[0][0], file=open(sys.argv[2], 'w'), end='')\n"
+    ))  # fmt: skip
+    world.define(
+        "out = PipelineData('out')\n"
+        "rows = Dataset.Tabular.from_sql_query((Datastore(ws, 'pg'), 'SELECT n FROM steps_of ORDER BY n'))\n"
+        "p = Pipeline(ws, [PythonScriptStep('count.py', name='count', source_directory='src', outputs=[out],"
+        " arguments=[rows.as_named_input('rows').as_mount(), out])])"
+    )
+    assert world.run().output("count", "out") == b"3"
+    assert world.run().states == {"count": "reused"}
+    TestPostgres.execute(postgres_server, "UPDATE steps_of SET n = 40 WHERE n = 1")
+    again = world.run()
+    assert again.states == {"count": "succeeded"} and again.output("count", "out") == b"42"

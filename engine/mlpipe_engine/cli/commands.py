@@ -119,6 +119,13 @@ COMMANDS = (
         JSON,
     ), ("mlpipe-tui run", "mlpipe-tui run flights --param learning_rate=0.2", "mlpipe-tui run --only report",
         "mlpipe-tui run --grid learning_rate=0.1,0.2 --grid depth=3:7:2 --metric rmse --goal min")),
+    Command("watch", "watch", "run what a saved file touches, as long as it is open", ("[PIPELINE]",), (
+        Option("param", "set a parameter of the pipeline", "NAME=VALUE", "p", many=True),
+        Option("experiment", "group the runs under this name (default: the pipeline's)", "NAME", "e"),
+        Option("compute", "run all steps on this compute target", "NAME"),
+        Option("tag", "label the runs", "NAME=VALUE", "t", many=True),
+        Option("continue-on-failure", "go on with steps that do not need the failed one"), JSON,
+    ), ("mlpipe-tui watch", "mlpipe-tui watch flights --param max_delay=120")),
     Command("status", "quick", "what runs, what ran last, and whether anything has changed since", (), (JSON,)),
     Command("plan", "run", "show exactly what run would do, and why", ("[PIPELINE]",), (
         *SELECTION, Option("verbose", "show every cause", short="v"), JSON,
@@ -131,8 +138,10 @@ COMMANDS = (
         Option("before", "only runs before this number", "N"),
         Option("experiment", "only of this experiment", "NAME", "e"),
         Option("pipeline", "only of this pipeline", "NAME"),
-        Option("state", "only in this state", "STATE"), JSON,
-    ), ("mlpipe-tui runs -n 5",)),
+        Option("state", "only in this state", "STATE"),
+        Option("filter", "terms such as state:failed step:train metric.rmse<3 param.lr=0.1 tag.a=b since:2d by:cli !word", "TERMS", "f"),
+        JSON,
+    ), ("mlpipe-tui runs -n 5", "mlpipe-tui runs --filter 'state:failed since:2d'", "mlpipe-tui runs -f 'metric.rmse<17 !sweep'")),
     Command("show", "show", "show one run: its steps, times, outputs", ("[RUN]",), (
         Option("metrics", "with everything its steps logged", short="m"), JSON,
     ), ("mlpipe-tui show 12 --metrics",)),
@@ -178,8 +187,12 @@ COMMANDS = (
         Option("list", "show everything that was accepted"),
         Option("revoke", "take an acceptance back: the step runs again", "ID"), JSON,
     ), ('mlpipe-tui accept train --because "comment only"', "mlpipe-tui accept --list")),
+    Command("web", "web", "show the app in a browser of this machine", (), (
+        Option("port", "listen on this port of 127.0.0.1 (default: any free one)", "PORT"),
+        Option("read-only", "offer nothing that changes something"),
+        Option("theme", "colours of the app", "NAME"),
+    ), ("mlpipe-tui web", "mlpipe-tui web --port 8017 --read-only")),
     *DATA,
-    Command("doctor", "show", "check this machine and this project", (), (JSON,)),
     Command("doctor", "show", "check this machine and this project", (), (
         Option("rebuild", "make a damaged state.db anew from what is on disk; the damaged file is kept"), JSON,
     )),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from mlpipe_engine.cli.columns import cell, row_count
 from mlpipe_engine.cli.output import local_time, print_json, size, table
 from mlpipe_engine.cli.parse import Arguments
 from mlpipe_engine.engine import Engine
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
         RowsDiff,
     )
 
-_WIDEST = 40
 _ENDINGS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": ",", ".psv": "|"}
 
 
@@ -35,13 +35,15 @@ _ENDINGS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": ",", ".psv": "|"}
 
 
 def _looks_like_a_path(engine: Engine, text: str) -> bool:
-    return "/" in text or "://" in text or any(sign in text for sign in "*?[") or os.path.exists(os.path.join(engine.root, text))
+    return "/" in text or "://" in text or any(sign in text for sign in "*?[") or os.path.exists(text)
 
 
 def _target(engine: Engine, text: str, arguments: Arguments) -> tuple[str, DatasetDefinition]:
     """(what it is called, its definition). Raises DatasetNotFoundError, InputError."""
     from mlpipe_engine.runner.registry import parse_name
 
+    if os.path.isfile(_here(arguments, text)):
+        return text, definition_of((_in_project(engine, arguments, text),), arguments)
     name, version = parse_name(text) if "://" not in text else (text, None)
     try:
         record = engine.dataset(name, version)
@@ -49,7 +51,21 @@ def _target(engine: Engine, text: str, arguments: Arguments) -> tuple[str, Datas
     except DatasetNotFoundError:
         if not _looks_like_a_path(engine, text):
             raise
-    return text, definition_of((text,), arguments)
+    return text, definition_of((_in_project(engine, arguments, text),), arguments)
+
+
+def _here(arguments: Arguments, path: str) -> str:
+    """Paths on a command line are relative to the folder it is typed in."""
+    return os.path.join(arguments.text("directory") or "", path)
+
+
+def _in_project(engine: Engine, arguments: Arguments, path: str) -> str:
+    """The same path as datasets have it: relative to the project where it lies in it."""
+    if "://" in path or os.path.isabs(path):
+        return path
+    full = os.path.normpath(os.path.join(os.path.realpath(arguments.text("directory") or "."), path))
+    root = os.path.realpath(engine.root)
+    return os.path.relpath(full, root) if full == root or full.startswith(root.rstrip("/") + "/") else full
 
 
 def definition_of(paths: tuple[str, ...], arguments: Arguments) -> DatasetDefinition:
@@ -283,17 +299,8 @@ def _print_rows(
         columns = [{"name": name, "type": kind or None} for name, kind in zip(names, types, strict=True)]
         print_json(verb, columns=columns, rows=[[_json(value) for value in row] for row in rows], more=more)
         return
-    table(tuple(names), [tuple(_cell(value) for value in row) for row in rows])
-    print(f"{len(rows):,} row{'s' * (len(rows) != 1)}" + (", and there are more" if more else ""))
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = str(value).replace("\n", "\u240a").replace("\r", "\u240d")
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "\u2026"
+    table(tuple(names), [tuple(cell(value) for value in row) for row in rows])
+    print(row_count(len(rows), more=more))
 
 
 def _json(value: object) -> object:
@@ -332,8 +339,8 @@ def _profile_row(column: ColumnProfile) -> tuple[str, ...]:
     missing = f"{column.missing / column.count:.1%}" if column.missing and column.count else "0"
     distinct = "" if column.distinct is None else f"{'' if column.distinct_exact else '~'}{column.distinct:,}"
     middle = column.quantiles[3:6] if column.quantiles else ("", "", "")
-    numbers = [("" if value is None else _cell(value)) for value in (column.mean, column.std)]
-    ends = [_cell(value) if value is not None else "" for value in (column.minimum, *middle, column.maximum)]
+    numbers = [("" if value is None else cell(value)) for value in (column.mean, column.std)]
+    ends = [cell(value) if value is not None else "" for value in (column.minimum, *middle, column.maximum)]
     return (column.name, column.type, missing, distinct, *ends, *numbers)
 
 
@@ -393,7 +400,7 @@ def _print_diff(found: DatasetDiff) -> None:
     if found.rows is not None:
         _print_rows_diff(found.rows)
     for statistic in found.statistics:
-        print(f"  {clean(statistic.column)}.{statistic.statistic}: {_cell(statistic.before)} -> {_cell(statistic.after)}")
+        print(f"  {clean(statistic.column)}.{statistic.statistic}: {cell(statistic.before)} -> {cell(statistic.after)}")
     if found.same:
         print("  nothing differs")
     elif found.rows is None and found.files:
@@ -406,10 +413,10 @@ def _print_rows_diff(rows: RowsDiff) -> None:
     print(f"  rows{clean(by)}: {rows.before:,} -> {rows.after:,}: {rows.added:,} added, {rows.removed:,} removed{changed}")
     for sign, examples in (("+", rows.added_examples), ("-", rows.removed_examples)):
         for example in examples:
-            print(f"    {sign} {clean(', '.join(map(_cell, example)), limit=300)}")
+            print(f"    {sign} {clean(', '.join(map(cell, example)), limit=300)}")
     for row in rows.changed_examples:
-        changes = ", ".join(f"{name} {_cell(old)} -> {_cell(new)}" for name, old, new in row.changes)
-        print(f"    ~ {clean(', '.join(map(_cell, row.key)), limit=100)}: {clean(changes, limit=300)}")
+        changes = ", ".join(f"{name} {cell(old)} -> {cell(new)}" for name, old, new in row.changes)
+        print(f"    ~ {clean(', '.join(map(cell, row.key)), limit=100)}: {clean(changes, limit=300)}")
 
 
 def _diff_document(found: DatasetDiff) -> dict[str, object]:
@@ -430,7 +437,8 @@ def data_register(arguments: Arguments) -> int:
     from mlpipe_engine.model.datasets import ExpectRows, ExpectUnique
 
     engine = Engine.open(arguments.text("directory"))
-    name, paths = arguments.positionals["NAME"], (arguments.positionals["PATH"], *arguments.rest)
+    name = arguments.positionals["NAME"]
+    paths = tuple(_in_project(engine, arguments, path) for path in (arguments.positionals["PATH"], *arguments.rest))
     expectations: list[Expectation] = []
     minimum = arguments.number("min-rows")
     if minimum is not None:

@@ -7,7 +7,12 @@ TITLE = "mlpipe-tui runs machine-learning pipelines on this machine and reuses w
 
 def overview() -> str:
     width = max(len(command.name) for command in COMMANDS)
-    lines = [TITLE, "", "usage: mlpipe-tui COMMAND [options]", "", "commands:"]
+    lines = [TITLE, "", "usage: mlpipe-tui COMMAND [options]"]
+    lines += [
+        "       mlpipe-tui [-C DIR] [--read-only] [--theme NAME] [--ascii] [--no-mouse]   the terminal app",
+        "",
+        "commands:",
+    ]
     lines += [f"  {command.name:<{width}}  {command.help}" for command in COMMANDS]
     lines += [
         "",

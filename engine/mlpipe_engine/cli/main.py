@@ -9,14 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlpipe_engine.errors import MlpipeError
 
 
 def main(argv: list[str]) -> int:
     """Returns the exit code. Never shows a traceback of ours without --debug."""
-    debug, as_json = "--debug" in argv, "--json" in argv
+    return guarded(lambda: _answer(argv), debug="--debug" in argv, as_json="--json" in argv)
+
+
+def guarded(work: Callable[[], int], *, debug: bool = False, as_json: bool = False) -> int:
+    """The exit code of `work`; whatever is wrong becomes one line, a hint and a code."""
     try:
-        code = _answer(argv)
+        code = work()
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -61,9 +67,6 @@ def _help(words: list[str]) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-    from mlpipe_engine.cli.commands import GROUPS
-    from mlpipe_engine.cli.parse import command_words, find_command, parse
-
     words = [word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for word in argv]
     directory: list[str] = []
     while words and (words[0] in ("-C", "--directory") or words[0].startswith("--directory=")):
@@ -77,6 +80,15 @@ def _dispatch(argv: list[str]) -> int:
         done = quick.run(words[1:], directory[-1].removeprefix("--directory=") if directory else None)
         if done is not None:
             return done
+    if words[:2] == ["data", "head"]:
+        from mlpipe_engine.cli import glimpse
+
+        done = glimpse.head(words[2:], directory[-1].removeprefix("--directory=") if directory else None)
+        if done is not None:
+            return done
+    from mlpipe_engine.cli.commands import GROUPS
+    from mlpipe_engine.cli.parse import command_words, find_command, parse
+
     named = command_words(words)
     if named == 1 and words[0] in GROUPS:
         return _group(words)

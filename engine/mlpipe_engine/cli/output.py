@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 
+from mlpipe_engine.cli.columns import table as table
+from mlpipe_engine.cli.columns import width as width
 from mlpipe_engine.cli.quick import shown
 from mlpipe_engine.model.events import Event
 from mlpipe_engine.model.plan import Cause
 from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord
-from mlpipe_engine.model.text import clean
 
 
 class Outlet:
@@ -72,25 +73,6 @@ def local_time(text: str | None) -> str:
         return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     except ValueError:
         return text
-
-
-def width() -> int:
-    try:
-        columns = os.get_terminal_size(sys.stdout.fileno()).columns
-    except (OSError, ValueError):
-        columns = 0
-    return columns if columns > 0 else 100
-
-
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Columns as wide as their content; the last one is cut to the terminal, others are never cut."""
-    headers = [clean(header) for header in headers]
-    cleaned = [[clean(cell) for cell in row] for row in rows]
-    widths = [max([len(header), *(len(row[column]) for row in cleaned)]) for column, header in enumerate(headers)]
-    limit = width() if sys.stdout.isatty() else 1 << 20
-    for row in [headers, *cleaned]:
-        line = "  ".join(f"{cell:<{widths[column]}}" for column, cell in enumerate(row)).rstrip()
-        print(line if len(line) <= limit else line[: limit - 1] + "…")
 
 
 def cause_document(cause: Cause) -> dict[str, str]:

@@ -21,6 +21,7 @@ from mlpipe_engine.cli.sweep import comparison_document, folded, headline, print
 from mlpipe_engine.cli.undeclared import undeclared_document, undeclared_lines
 from mlpipe_engine.engine import Engine
 from mlpipe_engine.errors import FilesystemError, UsageError
+from mlpipe_engine.model.filters import parse_filter
 from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord
 from mlpipe_engine.model.states import State
 from mlpipe_engine.model.text import clean
@@ -33,9 +34,11 @@ def runs(arguments: Arguments) -> int:
     if state is not None and state not in wanted:
         raise UsageError(f"--state {state!r}", expected="one of " + ", ".join(wanted))
     limit = arguments.number("limit", 20) or 20
+    text = arguments.text("filter")
     found = engine.runs(
         limit=limit if state != "interrupted" else 100000, before=arguments.number("before"), experiment=arguments.text("experiment"),
         pipeline=arguments.text("pipeline"), state=state if state != "interrupted" else None,
+        wanted=parse_filter(text) if text is not None else None,
     )  # fmt: skip
     rows = [(run, engine.is_interrupted(run)) for run in found]
     if state == "interrupted":
@@ -48,7 +51,7 @@ def runs(arguments: Arguments) -> int:
         ])  # fmt: skip
         return 0
     if not rows:
-        print("no runs yet; start one with `mlpipe-tui run`" if state is None else f"no run is {state}")
+        print(_no_runs(engine, state, text))
         return 0
     sizes = engine.sizes(tuple(run for run, _ in rows))
     table(
@@ -58,6 +61,12 @@ def runs(arguments: Arguments) -> int:
           folded(sweeps[run.id]) if run.id in sweeps else " ".join(f"{name}={value}" for name, value in run.parameters)) for run, gone in rows],
     )  # fmt: skip
     return 0
+
+
+def _no_runs(engine: Engine, state: str | None, text: str | None) -> str:
+    if not engine.runs(limit=1):
+        return "no runs yet; start one with `mlpipe-tui run`"
+    return f"no run is {state}" if state is not None else f"no run fits {clean(text)!r}" if text else "no run fits"
 
 
 def _folded(states: dict[State, int] | None) -> dict[str, object]:

@@ -52,6 +52,8 @@ class ComputeConfig:
     """ "lowpriority": its steps start after those of other targets."""
     made: bool = False
     """By a script, not in the project file."""
+    preload: tuple[str, ...] = ()
+    """Modules that a warm interpreter imports once, to fork Python steps from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,31 @@ class StoreConfig:
     network: bool = False
     max_log_bytes: int = 1_000_000_000
     """Of each stream of a step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuiConfig:
+    """The tables [tui] and [keys]: how the terminal app looks, and keys of its own."""
+
+    theme: str = ""
+    glyphs: str = "auto"
+    mouse: bool = True
+    keys: tuple[tuple[str, str], ...] = ()
+    """(id of a binding, its key). The app knows the ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchConfig:
+    """The table [watch]: what a change of a path calls for. Patterns are those of .gitignore, relative to the project."""
+
+    run: tuple[str, ...] = ()
+    """Where given, only these run anything."""
+    ask: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    restart_below_seconds: float = 30.0
+    """A running step whose sources change is stopped and started anew while it is younger; an older one is let finish first."""
+    poll: bool = False
+    """Look at the files again and again instead of waiting for events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +107,8 @@ class ProjectConfig:
     no_index: bool = False
     """True: packages of environments come from `find_links` alone; nothing is fetched."""
     store: StoreConfig = StoreConfig()
+    tui: TuiConfig = TuiConfig()
+    watch: WatchConfig = WatchConfig()
     datastores: tuple[DatastoreSpec, ...] = ()
     """Those of the tables [datastore.NAME]."""
     default_datastore: str | None = None
@@ -108,15 +137,22 @@ _SCHEMA: dict[str, dict[str, str]] = {
     "datastore.*": {"url": "text", **dict.fromkeys(SETTINGS, "setting")},
     "environments": {"find_links": "texts", "no_index": "flag"},
     "store": {"quota": "quota", "network": "switch", "max_log": "size"},
+    "tui": {"theme": "text", "glyphs": "choice", "mouse": "switch"},
+    "watch": {"run": "texts", "ask": "texts", "ignore": "texts", "restart_below": "duration", "poll": "switch"},
     "compute.*": {
         "kind": "text", "cpus": "number", "memory": "size", "python": "text", "audit": "choice", "isolation": "choice",
-        "image": "text", "engine": "text", "network": "text", "shm": "size", "pids": "count", "gpus": "texts",
+        "preload": "modules", "image": "text", "engine": "text", "network": "text", "shm": "size", "pids": "count", "gpus": "texts",
         "max_nodes": "count", "min_nodes": "count", "idle_seconds": "number", "priority": "choice",
     },
 }  # fmt: skip
 """Table -> key -> what is expected."""
-_TABLES = ("project", "default", "store", "compute", "environments", "datastore")
-_CHOICES = {"priority": ["dedicated", "lowpriority"], "audit": ["python", "full", "off"], "isolation": ["none", "strict"]}
+_CHOICES = {
+    "priority": ["dedicated", "lowpriority"],
+    "audit": ["python", "full", "off"],
+    "isolation": ["none", "strict"],
+    "glyphs": ["auto", "unicode", "ascii"],
+}
+_TABLES = ("project", "default", "store", "compute", "environments", "datastore", "tui", "keys", "watch")
 
 
 def find_root(start: str | None = None) -> str:
@@ -155,6 +191,7 @@ def load_config(root: str) -> ProjectConfig:
             min_nodes=table.get("min_nodes", 0), max_nodes=table.get("max_nodes", 0), idle_seconds=float(table.get("idle_seconds", 1800)),
             priority=table.get("priority", "dedicated"),
             shm_bytes=size_bytes(table["shm"]) if "shm" in table else 512_000_000,
+            preload=(table["preload"],) if isinstance(table.get("preload"), str) else tuple(table.get("preload", ())),
         )
         for name, table in document.get("compute", {}).items()
     ]  # fmt: skip
@@ -180,6 +217,8 @@ def load_config(root: str) -> ProjectConfig:
         find_links=(links,) if isinstance(links, str) else tuple(links),
         no_index=environments.get("no_index", False),
         store=_store(document.get("store", {})),
+        tui=_tui(document.get("tui", {}), document.get("keys", {})),
+        watch=_watch(document.get("watch", {})),
         datastores=_datastores(document.get("datastore", {}), text, path),
         default_datastore=default.get("datastore"),
         path=path,
@@ -196,6 +235,15 @@ def load_config(root: str) -> ProjectConfig:
 
 def _texts(value: str | list[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _tui(table: Mapping[str, Any], keys: Mapping[str, Any]) -> TuiConfig:
+    return TuiConfig(
+        theme=table.get("theme", ""),
+        glyphs=table.get("glyphs", "auto"),
+        mouse=table.get("mouse", True),
+        keys=tuple(sorted(keys.items())),
+    )
 
 
 def _datastores(tables: Mapping[str, Mapping[str, Any]], text: str, path: str) -> tuple[DatastoreSpec, ...]:
@@ -224,6 +272,27 @@ def _store(table: Mapping[str, Any]) -> StoreConfig:
         quota=_quota(table["quota"]) if "quota" in table else "", network=table.get("network", False),
         max_log_bytes=size_bytes(table["max_log"]) if "max_log" in table else StoreConfig().max_log_bytes,
     )  # fmt: skip
+
+
+def _watch(table: Mapping[str, Any]) -> WatchConfig:
+    def texts(key: str) -> tuple[str, ...]:
+        found = table.get(key, ())
+        return (found,) if isinstance(found, str) else tuple(found)
+
+    below = duration_seconds(table["restart_below"]) if "restart_below" in table else WatchConfig().restart_below_seconds
+    return WatchConfig(
+        run=texts("run"), ask=texts("ask"), ignore=texts("ignore"), restart_below_seconds=below, poll=table.get("poll", False)
+    )
+
+
+def duration_seconds(value: object) -> float:
+    """Seconds meant by 30, "30s", "500ms", "2min", "1h"; 0 is allowed. Raises ValueError."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
+        return float(value)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|min|h)?\s*", value) if isinstance(value, str) else None
+    if not found or float(found[1]) > 1e9:
+        raise ValueError(f"{value!r} is no duration")
+    return float(found[1]) * {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}[found[2]]
 
 
 def _quota(value: object) -> str:
@@ -297,6 +366,9 @@ def _check(document: Mapping[str, Any], text: str, path: str) -> None:
             raise ConfigError(
                 f"found {_kind(value)}", where=f"{path}:{_line(text, '', table)}", field=table, expected=f"a table [{table}]"
             )
+        if table == "keys":
+            _check_table(value, dict.fromkeys(value, "text"), table, text, path)
+            continue
         if table == "datastore":
             _check_datastores(value, text, path)
             continue
@@ -357,6 +429,10 @@ def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str,
         texts = value if isinstance(value, list) else [value]
         if wanted == "texts" and not all(isinstance(item, str) and item.strip() for item in texts):
             raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="a text, or a list of texts")
+        if wanted == "modules" and not all(
+            isinstance(item, str) and all(part.isidentifier() for part in item.split(".")) for item in texts
+        ):
+            raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected='names of modules, such as ["numpy"]')
         if wanted == "switch" and not isinstance(value, bool):
             raise ConfigError(f"found {_kind(value)}", where=where, field=field, expected="true or false")
         if wanted == "quota":
@@ -371,6 +447,13 @@ def _check_table(table: Mapping[str, Any], schema: Mapping[str, str], name: str,
                 ) from None
         if wanted == "choice" and value not in _CHOICES[key]:
             raise _unknown(value, _CHOICES[key], where, field)
+        if wanted == "duration":
+            try:
+                duration_seconds(value)
+            except ValueError:
+                raise ConfigError(
+                    f"found {_kind(value)}", where=where, field=field, expected='a time such as "30s" or "2min", or 0'
+                ) from None
         if wanted == "size":
             try:
                 size_bytes(value)

@@ -26,7 +26,6 @@ INFER_ALL_BYTES = 8 << 20
 """Up to so many bytes of text, all rows are looked at for types; above, the first INFER_ROWS."""
 INFER_ROWS = 50_000
 _MAX_FIELD_BYTES = 16 << 20
-_MAX_LINE_BYTES = 64 << 20
 _CHUNK = 1 << 20
 
 FILE_COLUMN = "__file"
@@ -334,7 +333,6 @@ def _read(reader: DelimitedReader, group: _Group, native: dict[str, ColumnType],
         "quote": literal(reader.quote),
         "escape": literal(reader.quote),
         "filename": "true",
-        "max_line_size": str(_MAX_LINE_BYTES),
         "columns": "{" + columns + "}",
     }
     if reader.empty_as_string:

@@ -10,19 +10,6 @@ from uuid import uuid4
 
 from mlpipe_engine.engine.datastores import Storing
 from mlpipe_engine.errors import FilesystemError, InputError, MlpipeError
-from mlpipe_engine.model.datasets import (
-    ColumnSchema,
-    DatasetDefinition,
-    DatasetDiff,
-    DatasetVersionRecord,
-    Expectation,
-    ExpectUnique,
-    Found,
-    Moved,
-    Profile,
-    SqlReader,
-    Verdict,
-)
 
 if TYPE_CHECKING:
     from mlpipe_engine.data.asking import Answer
@@ -30,6 +17,18 @@ if TYPE_CHECKING:
     from mlpipe_engine.data.glance import Glance
     from mlpipe_engine.data.tabular import Page, Table
     from mlpipe_engine.hashing.stat_cache import StatCache
+    from mlpipe_engine.model.datasets import (
+        ColumnSchema,
+        DatasetDefinition,
+        DatasetDiff,
+        DatasetVersionRecord,
+        Expectation,
+        Found,
+        Moved,
+        Profile,
+        SqlReader,
+        Verdict,
+    )
 
 
 class DatasetVerbs(Storing):
@@ -39,6 +38,7 @@ class DatasetVerbs(Storing):
         """The files of a dataset, hashed; of a file dataset those its operations choose. Raises InputError and its kinds."""
         from mlpipe_engine.data.files import chosen
         from mlpipe_engine.data.places import Places
+        from mlpipe_engine.model.datasets import SqlReader
 
         if isinstance(definition.reader, SqlReader) and (answered := self._answer(definition, definition.reader)):
             return answered
@@ -51,6 +51,7 @@ class DatasetVerbs(Storing):
         """What a SQL datastore says to a query, as a file; () where the address names a file. Asked anew every time."""
         from mlpipe_engine.data.addresses import parse_address
         from mlpipe_engine.hashing.files import hash_file
+        from mlpipe_engine.model.datasets import Found
 
         address = parse_address(definition.paths[0])
         if address.is_local or address.is_url or self.datastore(address.place).kind != "sql":
@@ -252,6 +253,7 @@ class DatasetVerbs(Storing):
     ) -> DatasetDiff:
         """Two versions; None as `after`: what lies under `before` now. Rows are compared where the files of both are still there."""
         from mlpipe_engine.data.difference import Side, compare
+        from mlpipe_engine.model.datasets import ExpectUnique
 
         left = self._side(before)
         if after is None:

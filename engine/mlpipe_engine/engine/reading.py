@@ -23,8 +23,10 @@ from mlpipe_engine.store import locks, results
 from mlpipe_engine.store import runs as run_rows
 
 if TYPE_CHECKING:
+    from mlpipe_engine.model.filters import Filter
     from mlpipe_engine.model.manifest import Manifest
     from mlpipe_engine.model.views import Explanation
+    from mlpipe_engine.store.listing import Listing
 
 
 Sink = Callable[[Event], None]
@@ -32,6 +34,16 @@ Sink = Callable[[Event], None]
 
 def nowhere(event: Event) -> None:
     """A sink for callers who do not listen."""
+
+
+def _clauses(wanted: Filter | None) -> tuple[list[str], list[object]]:
+    if not wanted:
+        return [], []
+    from datetime import UTC, datetime
+
+    from mlpipe_engine.store.filtering import clauses
+
+    return clauses(wanted, datetime.now(UTC))
 
 
 class Reading(Project):
@@ -45,12 +57,38 @@ class Reading(Project):
         experiment: str | None = None,
         pipeline: str | None = None,
         state: str | None = None,
+        wanted: Filter | None = None,
     ) -> tuple[RunRecord, ...]:
         """Newest first."""
         database = self._database()
         if database is None:
             return ()
-        return run_rows.RunQueries(database).recent(limit, before, experiment=experiment, pipeline=pipeline, state=state)
+        found = run_rows.RunQueries(database).recent(
+            limit, before, experiment=experiment, pipeline=pipeline, state=state, where=_clauses(wanted)
+        )
+        return found if wanted is None else tuple(run for run in found if self._fits_its_lock(run, wanted))
+
+    def _fits_its_lock(self, run: RunRecord, wanted: Filter) -> bool:
+        """What only a lock can tell: whether a run that is not final is interrupted."""
+        terms = [term for term in wanted.terms if term.field == "state" and run.state not in FINAL]
+        gone = bool(terms) and self.is_interrupted(run)
+        return all(((term.value == "interrupted") == gone) != term.negated for term in terms)
+
+    def count_runs(self, wanted: Filter | None = None) -> int:
+        """How many runs the filter lets through (interrupted ones counted among those that are not final)."""
+        database = self._database()
+        return run_rows.RunQueries(database).count(_clauses(wanted)) if database is not None else 0
+
+    def listing(self) -> Listing:
+        """What a list of runs shows beside their rows. Raises RunNotFoundError where there is no store yet."""
+        from mlpipe_engine.store.listing import Listing
+
+        return Listing(self._reading())
+
+    def changes_seen(self) -> int:
+        """A number that moves when another process committed something; -1 while there is no store. Costs microseconds."""
+        database = self._database()
+        return database.changes_seen() if database is not None else -1
 
     def experiments(self) -> tuple[str, ...]:
         database = self._database()
@@ -88,6 +126,13 @@ class Reading(Project):
     def spec(self, run_id: str) -> PipelineSpec:
         queries = self._runs()
         return queries.spec(queries.get(run_id))
+
+    def graph(self, spec: PipelineSpec) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Every step with those it waits for, each after all of them. Raises DefinitionError for steps that wait for each other."""
+        from mlpipe_engine.planning.graph import topological, upstream
+
+        parents = upstream(spec)
+        return tuple((name, parents[name]) for name in topological(spec))
 
     def children(self, run_id: str) -> tuple[RunRecord, ...]:
         return self._runs().children(run_id)

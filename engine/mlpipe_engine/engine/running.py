@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -20,13 +20,14 @@ from mlpipe_engine.errors import (
     UsageError,
 )  # fmt: skip
 from mlpipe_engine.model.records import RunRecord, Sweep
-from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
+from mlpipe_engine.model.spec import Json, PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import FINAL, GOOD, State
 from mlpipe_engine.store import locks, results
 from mlpipe_engine.store import runs as run_rows
 
 if TYPE_CHECKING:
     from mlpipe_engine.definitions.loader import Definitions
+    from mlpipe_engine.executors.process import ProcessExecutor
     from mlpipe_engine.model.datasets import DatasetVersionRecord
     from mlpipe_engine.model.spec import DatasetUse, Registration
     from mlpipe_engine.model.views import Plan
@@ -213,7 +214,10 @@ class Running(DatasetVerbs):
             raise
         return self._host(run, decided, lock, sink)
 
-    def _host(self, run: RunRecord, decided: tuple[Decisions, frozenset[str]], lock: int, sink: Sink) -> RunRecord:
+    def _host(
+        self, run: RunRecord, decided: tuple[Decisions, frozenset[str]], lock: int, sink: Sink, executor: ProcessExecutor | None = None
+    ) -> RunRecord:  # fmt: skip
+        """`executor`: one whose supervisor stands already."""
         from mlpipe_engine.runner.hosting import Site, host_run
         from mlpipe_engine.store.share import Uses
 
@@ -222,7 +226,7 @@ class Running(DatasetVerbs):
         try:
             site = Site(
                 root=self.root, state_dir=self.state_dir, config=self.config, database=self._reading(), artifacts=self._artifacts(uses.protect),
-                can_trace=self.tracing_problem() == "",
+                can_trace=self.tracing_problem() == "", executor=executor,
             )  # fmt: skip
             host_run(site, run, decisions, selection, sink)
             self._register_outputs(run, decisions)
@@ -261,6 +265,34 @@ class Running(DatasetVerbs):
             locks.unlock(lock, self._life_path(run_id))
             return self._resume_as_new(queries.get(run_id), sink)
         return self._host_stored(run, lock, sink)
+
+    def submit_again(self, run_id: str) -> str:
+        """`resume` in a process of its own: returns the id of the run that goes on, or of the new one that takes its place."""
+        queries = self._runs()
+        run = queries.get(run_id)
+        if run.state not in FINAL:
+            if not self._has_no_runner(run):
+                raise UsageError(
+                    f"run {run.number} is running; there is nothing to resume", hint="Cancel it first, or wait for it."
+                )
+            self.reap()
+            if run.kind == "sweep" or not any(step.state in (State.FAILED, State.CANCELED) for step in queries.steps(run)):
+                self._start(run.id)
+                return run.id
+            self._close_run(run, State.FAILED, "interrupted after a step had failed")
+            run = queries.get(run_id)
+        if run.kind == "sweep":
+            spec, options = self._spec_and_options_again(run)
+            return self.start_sweep(spec, options, queries.sweep(run), detach=True)
+        return self.submit(*self._spec_and_options_again(run))
+
+    def parameter_values(self, spec: PipelineSpec, texts: Mapping[str, str]) -> tuple[tuple[str, Json], ...]:
+        """What was typed as values of parameters, sorted by name. Raises ParameterError for the first that does not fit."""
+        from mlpipe_engine.planning import parameters
+
+        values = {name: parameters.parse_cli(parameters.named(spec, name), text) for name, text in texts.items()}
+        parameters.effective(spec, values)
+        return tuple(sorted(values.items()))
 
     def _resume_as_new(self, run: RunRecord, sink: Sink) -> RunRecord:
         spec, options = self._spec_and_options_again(run)

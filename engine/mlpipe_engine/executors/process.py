@@ -13,10 +13,12 @@ import socket
 import sys
 import time
 from typing import Any
+from uuid import uuid4
 
 from mlpipe_engine.errors import ExecutorUnavailableError
-from mlpipe_engine.model.execution import Exit, Exited, Finished, Killed, Lost, StepTask
+from mlpipe_engine.model.execution import Exit, Exited, Finished, Killed, Lost, StepTask, WarmStart
 
+_MARK = "MLPIPE_WARM"
 _SUPERVISOR = os.path.join(os.path.dirname(__file__), "supervisor.py")
 
 
@@ -31,16 +33,36 @@ class ProcessExecutor:
         self._running: dict[str, int] = {}
         """Attempt -> pid of its leader, 0 until it is known."""
         self._lost: list[Finished] = []
+        self._mark = uuid4().hex
+        """In the environment of warm interpreters: the kernel shows a step forked from one with the environment that had."""
+        self.warm_starts = 0
 
-    def start(self, task: StepTask) -> None:
+    def wake_by(self, fd: int) -> None:
+        """From now on `wait` also returns early when this one is readable."""
+        self._wake_fd = fd
+
+    def launch(self) -> None:
+        """Start the supervisor ahead of the first step: it takes an interpreter's start."""
         if self._socket is None:
             self._launch()
+
+    def start(self, task: StepTask) -> None:
+        self.launch()
         message = {
             "start": task.attempt_id, "argv": task.argv, "cwd": task.cwd, "env": dict(task.environment),
             "stdout": task.stdout_path, "stderr": task.stderr_path, "timeout": task.timeout_seconds, "grace": task.grace_seconds,
+            "warm": self._wish(task.argv[0], task.warm) if task.warm is not None else None,
         }  # fmt: skip
         self._running[task.attempt_id] = 0
         self._say(message)
+
+    def warm_up(self, python: str, warm: WarmStart) -> None:
+        """Start a warm interpreter ahead of the first step that is forked from it."""
+        self.launch()
+        self._say({"warm": self._wish(python, warm)})
+
+    def _wish(self, python: str, warm: WarmStart) -> dict[str, Any]:
+        return {"python": python, "modules": warm.modules, "env": {**dict(warm.environment), _MARK: self._mark}}
 
     def wait(self, timeout_seconds: float) -> list[Finished]:
         if self._lost:
@@ -112,7 +134,10 @@ class ProcessExecutor:
         finished = []
         for line in lines:
             message = json.loads(line)
-            if "started" in message:
+            if "cold" in message:
+                print(f"mlpipe-tui: steps start cold: {message['cold']}", file=sys.stderr, flush=True)
+            elif "started" in message:
+                self.warm_starts += bool(message.get("warm"))
                 self._running[message["started"]] = message["pid"]
             elif self._running.pop(message["ended"], None) is not None:
                 finished.append(_finished(message))
@@ -128,6 +153,7 @@ class ProcessExecutor:
         except ChildProcessError:
             pass
         end_marked(set(self._running), b"MLPIPE_ATTEMPT=")
+        end_marked({self._mark}, f"{_MARK}=".encode())
         for attempt_id in self._running:
             self._lost.append(Finished(attempt_id=attempt_id, exit=Lost("the supervisor of local steps was killed")))
         self._running.clear()

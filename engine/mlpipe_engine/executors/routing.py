@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mlpipe_engine.executors.process import ProcessExecutor
 from mlpipe_engine.model.execution import Finished, StepTask
 
 if TYPE_CHECKING:
     from mlpipe_engine.executors.containers.executor import DockerExecutor
+    from mlpipe_engine.executors.process import ProcessExecutor
 
 
 class RoutingExecutor:
-    """`wake_fd` is readable after `wake` was called, from any thread: `wait` returns then."""
+    """`wake` is called from other threads; `processes` is woken by it."""
 
-    def __init__(self, wake_fd: int, wake: Callable[[], None]) -> None:
-        self._processes = ProcessExecutor(wake_fd)
+    def __init__(self, processes: ProcessExecutor, wake: Callable[[], None]) -> None:
+        self._processes = processes
         self._wake = wake
         self._containers: DockerExecutor | None = None
 

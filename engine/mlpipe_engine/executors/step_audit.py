@@ -16,6 +16,14 @@ import os
 import sys
 
 
+def take():
+    """These two are set by _watch; a warm interpreter asks for them (zygote.py)."""
+
+
+def move(path, noted):
+    """Without _watch nothing is noted."""
+
+
 def _watch(path):
     with open(path, "rb") as file:
         head = file.read(1 << 20).split(b"\0\0")[0]
@@ -285,9 +293,38 @@ def _watch(path):
                 lost()
             return []
 
+    def taken():
+        """What was noted so far, for those who become steps; the file goes."""
+        with open(path, "rb") as file:
+            noted = file.read().split(b"\0\0", 1)[1]
+        os.unlink(path)
+        return noted
+
+    def moved(new, noted):
+        """A warm process has become a step: its records go to the step's file, behind what was noted while it was warmed up."""
+        nonlocal path, step_dir, inputs, code, skip
+        path = new
+        with open(path, "rb") as file:
+            head = file.read(1 << 20).split(b"\0\0")[0]
+        step_dir, *lines = [os.fsdecode(item) for item in head.split(b"\0")]
+        code = step_dir + "/code/"
+        inputs = tuple([line[1:].rstrip("/") + "/" for line in lines if line[0] == "i"])
+        skip = skip + tuple([line[1:].rstrip("/") + "/" for line in lines if line[0] == "k"])
+        real_folders.clear()
+        seen.clear()
+        seen.update([os.fsdecode(record) for record in noted.split(b"\0")])
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            if os.write(fd, noted) != len(noted):
+                raise OSError("short write")
+        finally:
+            os.close(fd)
+
     say("p", sys.executable or "")
     for name in list(sys.modules):
         imported(name)
+    global take, move
+    take, move = taken, moved
     sys.meta_path.insert(0, Witness)
     sys.addaudithook(hook)
 

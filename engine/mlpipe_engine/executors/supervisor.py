@@ -6,8 +6,8 @@ of its tree is left. When the runner goes away (end of file on FD) it ends every
 Its own parent, a fork of it that only waits, is a subreaper too: when somebody kills runner and supervisor together, what they leave
 becomes that one's, and it ends it. No step pays for that.
 
-Messages are JSON lines. In: {"start": id, "argv", "cwd", "env", "stdout", "stderr", "timeout", "grace"}, {"cancel": id}.
-Out: {"started": id, "pid"}, {"ended": id, "status", "because", "timed_out", "canceled", "cpu", "memory", "text"}.
+Messages are JSON lines. In: {"start": id, "argv", "cwd", "env", "stdout", "stderr", "timeout", "grace", "warm"}, {"cancel": id}, {"warm": wish}.
+Out: {"started": id, "pid"}, {"cold": why}, {"ended": id, "status", "because", "timed_out", "canceled", "cpu", "memory", "text"}.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class Supervisor:
         self.buffer = b""
         self.out = b""
         self.strays: dict[int, str] = {}
+        self.zygotes: Any = None
+        self.refused: set[str] = set()
         self.subreaper = become_subreaper()
         self.signal_read, self.signal_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(self.signal_write, warn_on_full_buffer=False)
@@ -101,13 +103,42 @@ class Supervisor:
             message = json.loads(line)
             if "start" in message:
                 self.start(message)
+            elif "warm" in message:
+                self.fork_warm(message)
             elif "cancel" in message and message["cancel"] in self.attempts:
                 attempt = self.attempts[message["cancel"]]
                 attempt.canceled = True
                 self.end(attempt)
         return True
 
+    def fork_warm(self, message: dict[str, Any]) -> bool:
+        """False: it has to start cold, now."""
+        if self.zygotes is None:
+            from importlib.util import module_from_spec, spec_from_file_location
+
+            spec = spec_from_file_location("warm", os.path.join(os.path.dirname(os.path.abspath(__file__)), "warm.py"))
+            assert spec is not None and spec.loader is not None
+            module = module_from_spec(spec)
+            spec.loader.exec_module(module)
+            self.zygotes = module.Zygotes()
+        if "start" not in message:
+            self.zygotes.prepare(message["warm"])
+            return True
+        pid, refused = self.zygotes.fork(message)
+        if refused and refused not in self.refused:
+            self.refused.add(refused)
+            self.say({"cold": refused})
+        if not pid:
+            return False
+        attempt = Attempt(message, pid)
+        self.attempts[attempt.id] = attempt
+        self.by_pid[pid] = attempt
+        self.say({"started": attempt.id, "pid": pid, "warm": True})
+        return True
+
     def start(self, message: dict[str, Any]) -> None:
+        if message.get("warm") and self.fork_warm(message):
+            return
         argv = [os.fsencode(word) for word in message["argv"]]
         environment = {os.fsencode(name): os.fsencode(value) for name, value in message["env"].items()}
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -191,7 +222,7 @@ class Supervisor:
         """Living processes by attempt that are ours although their parent is gone."""
         found: dict[str, list[int]] = {}
         for pid in self.children():
-            if pid in self.by_pid:
+            if pid in self.by_pid or (self.zygotes is not None and pid in self.zygotes.pids):
                 continue
             owner = self.strays.get(pid) or self.owner_of(pid)
             self.strays[pid] = owner

@@ -44,6 +44,11 @@ class StatCache:
         except OSError:
             self.saw(path, None)
 
+    def forget(self, path: str) -> None:
+        """The next look at `path` is a first look again: whoever stays resident looks at the same files many times."""
+        self.seen.pop(self._key(path), None)
+        self.followed.pop(path, None)
+
     def follow(self, path: str) -> None:
         """Like `look`, but at what a link leads to."""
         if path not in self.followed:

@@ -30,7 +30,14 @@ def encode(value: Value) -> bytes:
         payload = value.encode("utf-8", "surrogateescape")  # type: ignore[union-attr]
         return b"s" + _LENGTH(len(payload)) + payload
     if kind is list or kind is tuple:
-        payload = b"".join([encode(member) for member in value])  # type: ignore[union-attr]
+        parts = []
+        for member in value:  # type: ignore[union-attr]
+            if type(member) is str:  # most are: a call each would cost more than the encoding
+                text = member.encode("utf-8", "surrogateescape")
+                parts.append(b"s" + _LENGTH(len(text)) + text)
+            else:
+                parts.append(encode(member))
+        payload = b"".join(parts)
         return b"l" + _LENGTH(len(payload)) + payload
     if value is None:
         return _item(b"n", b"")

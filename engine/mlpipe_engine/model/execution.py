@@ -38,6 +38,15 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WarmStart:
+    """What an interpreter has imported that a step may be forked from; equal values, the same interpreter."""
+
+    modules: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    """What the modules can see of it while they are imported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepTask:
     """One attempt of one step, fully laid out on disk: everything an executor needs and nothing of the scheduler."""
 
@@ -61,6 +70,8 @@ class StepTask:
     """(host path, path in the step): lent read-only."""
     container: Container | None = None
     """None: a process of this machine."""
+    warm: WarmStart | None = None
+    """None: it starts cold."""
 
 
 @dataclass(frozen=True, slots=True)

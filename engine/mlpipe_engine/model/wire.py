@@ -9,18 +9,32 @@ from __future__ import annotations
 import json
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
+from importlib import import_module
 from typing import Any, TypeVar, cast
 
-from mlpipe_engine.model import datasets, events, execution, manifest, plan, records, spec, states, trees
+from mlpipe_engine.model import events, execution, manifest, plan, records, spec, states, trees
 
 T = TypeVar("T")
 
-_CLASSES: dict[str, type[Any]] = {
-    name: value
-    for module in (spec, datasets, manifest, plan, records, events, execution, trees, states)
-    for name, value in vars(module).items()
-    if isinstance(value, type) and value.__module__ == module.__name__
-}
+
+def _classes(*modules: object) -> dict[str, type[Any]]:
+    return {
+        name: value
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == vars(module)["__name__"]
+    }
+
+
+_CLASSES = _classes(spec, manifest, plan, records, events, execution, trees, states)
+_LATER = ["datasets", "watch"]
+"""Modules that most documents do not need; each is imported when a name is met that the others do not know."""
+
+
+def _class(name: str) -> type[Any] | None:
+    while name not in _CLASSES and _LATER:
+        _CLASSES.update(_classes(import_module(f"mlpipe_engine.model.{_LATER.pop()}")))
+    return _CLASSES.get(name)
 
 
 def dump(value: object) -> str:
@@ -101,7 +115,7 @@ def _raise(value: Any) -> object:
         return bytes.fromhex(value["value"])
     if name == "map":
         return {key: _raise(member) for key, member in value["value"].items()}
-    kind = _CLASSES.get(cast(str, name))
+    kind = _class(cast(str, name))
     if kind is None:
         raise ValueError(f"unknown value {name!r}")
     if issubclass(kind, Enum):

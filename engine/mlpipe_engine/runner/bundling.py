@@ -22,6 +22,7 @@ from mlpipe_engine.model.spec import PathSource, PipelineSpec, StepOutputSource,
 from mlpipe_engine.model.states import FINAL
 from mlpipe_engine.model.trees import Tree
 from mlpipe_engine.runner.record import utc_now
+from mlpipe_engine.runner.versions import without_names
 from mlpipe_engine.snapshots.git import without_credentials
 from mlpipe_engine.store import imported
 from mlpipe_engine.store.bundles import Archive, lay_out
@@ -64,7 +65,7 @@ class Gathering:
             raise UsageError(f"run {run.number} is {run.state}; only a run that has ended can be taken along")
         self._source, self._run = source, run
         queries = RunQueries(source.database)
-        self._spec, self._options = queries.spec(run), queries.options(run.id)
+        self._spec, self._options = without_names(queries.spec(run), source.database), queries.options(run.id)
         self._steps = queries.steps(run)
         self.places: dict[str, str] = {}
         """Digest -> where its bytes lie."""

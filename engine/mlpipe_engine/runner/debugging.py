@@ -207,7 +207,7 @@ def bench_parts(
         root=root, state_dir=state_dir, workspace=workspace, spec=decisions.spec, options=decisions.options, parameters=decisions.parameters,
         selection=frozenset(), parents={}, finished_before={}, decisions=decisions, snapshots=snapshots, artifacts=artifacts, queries=queries,
         executor=ProcessExecutor(), leases=Leases(), flights=Flights(state_dir), spare=None, recorder=recorder, signaled=lambda: None,
-        cancel_requested=lambda: False, wake=lambda: None, maker=lambda fingerprint, step: None, bench=place,
+        cancel_requested=lambda: False, superseded=tuple, wake=lambda: None, maker=lambda fingerprint, step: None, bench=place,
         journal=Journal(state_dir), max_log_bytes=0, place=_identity_of(state_dir),
         tables=Tables(root, state_dir, run, decisions, artifacts, recorder, lambda: None),
     )  # fmt: skip

@@ -6,6 +6,7 @@ Reads the store; writes nothing. What a run learns in between (outputs, metrics)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,22 @@ class Decisions:
         self._planned: dict[str, StepPlan] = {}
         self._first: dict[int, bool] = {}
         """Run number -> whether no earlier run has a step of this pipeline: then there is nothing to compare with."""
+        self.parents: Mapping[str, tuple[str, ...]] | None = None
+        """Direct upstream steps of every step, where somebody has worked them out already."""
+
+    def renewed(self, resolver: Resolver) -> Decisions:
+        """The same pipeline and options, with nothing decided yet, on what `resolver` sees."""
+        other = copy(self)
+        other.resolver = resolver
+        other._outputs, other._changed, other._planned = {}, {}, {}
+        other.lost, other.refreshed, other._checked = [], {}, {}
+        other._first = {}
+        other.epoch = self._results.epoch() if self._results else 0
+        return other
+
+    def store_epoch(self) -> int:
+        """A number that grows with every result that is added, withdrawn or accepted, by whichever process."""
+        return self._results.epoch() if self._results else 0
 
     def use_store(self, database: Database, results: ResultQueries, artifacts: ArtifactStore) -> None:
         """What a run goes on with: a store that may not have existed when its inputs were checked, and the one artifact store

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import FilesystemError
 from mlpipe_engine.executors.leases import Leases
+from mlpipe_engine.executors.process import ProcessExecutor
 from mlpipe_engine.executors.routing import RoutingExecutor
 from mlpipe_engine.executors.spare import SpareFolders, sweep
 from mlpipe_engine.model.events import Event
@@ -50,6 +51,8 @@ class Site:
     """The store the recorder syncs is the one the loop publishes to."""
     can_trace: bool
     """Whether this file system shows which code files a step read."""
+    executor: ProcessExecutor | None = None
+    """One that was launched ahead; None: one is made."""
 
 
 def host_run(site: Site, run: RunRecord, decisions: Decisions, selection: frozenset[str], sink: Callable[[Event], None]) -> None:
@@ -93,15 +96,17 @@ def _parts(
     }  # fmt: skip
     results_of = results.ResultQueries(site.database)
     decisions.use_store(site.database, results_of, site.artifacts)
+    executor = site.executor or ProcessExecutor()
+    executor.wake_by(wake_fd)
     return RunParts(
         root=site.root, state_dir=site.state_dir, workspace=site.config.name, spec=decisions.spec, options=decisions.options,
-        parameters=decisions.parameters, selection=selection, parents=upstream(decisions.spec), finished_before=before,
+        parameters=decisions.parameters, selection=selection, parents=decisions.parents or upstream(decisions.spec), finished_before=before,
         decisions=decisions, snapshots=snapshots, artifacts=site.artifacts, queries=results_of,
-        executor=RoutingExecutor(wake_fd, wake), leases=leases, flights=Flights(site.state_dir), spare=_spare(site, run),
+        executor=RoutingExecutor(executor, wake), leases=leases, flights=Flights(site.state_dir), spare=_spare(site, run),
         recorder=recorder, journal=journal, max_log_bytes=site.config.store.max_log_bytes,
         deliveries=_deliveries(site, run, decisions, recorder, wake),
         place=_place(site.state_dir), signaled=lambda: signals.received,
-        cancel_requested=lambda: queries.cancel_requested(run.id), wake=wake,
+        cancel_requested=lambda: queries.cancel_requested(run.id), superseded=lambda: _superseded(queries, run), wake=wake,
         maker=lambda fingerprint, step: queries.maker(fingerprint, run.number, step),
         tables=Tables(site.root, site.state_dir, run, decisions, site.artifacts, recorder, wake),
     )  # fmt: skip
@@ -125,6 +130,11 @@ def _deliveries(
     return Deliveries(
         run, decisions.resolver.datastores, site.artifacts, site.database, recorder, decisions.parameters, wake
     )  # fmt: skip
+
+
+def _superseded(queries: runs.RunQueries, run: RunRecord) -> tuple[str, ...]:
+    """Only runs of a watcher are."""
+    return queries.superseded(run.id) if run.source == "watch" else ()
 
 
 def _journal(site: Site) -> Journal:

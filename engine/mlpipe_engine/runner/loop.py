@@ -80,6 +80,8 @@ class Run:
         self._counts = dict.fromkeys(("executed", "reused", "skipped", "failed", "canceled"), 0)
         self._saved_seconds = 0.0
         self._canceled = False
+        self._stale: set[str] = set()
+        """Steps that were superseded: what they are made from has changed."""
         self._error = ""
         self._rows = StepRows(run, parts.recorder, self._acknowledge, parts.journal)
         self._began = time.monotonic()
@@ -162,6 +164,28 @@ class Run:
             self._error = f"stopped by signal {number}"
         if number is not None or self._parts.cancel_requested():
             self.cancel()
+            return
+        stale = [name for name in self._parts.superseded() if name in self._steps and name not in self._stale]
+        if stale:
+            self._supersede(stale)
+
+    def _supersede(self, names: list[str]) -> None:
+        """What these steps are made from has changed: they stop, or never start. What does not need them goes on."""
+        self._stale.update(names)
+        self._error = (
+            f"superseded by a change of what {', '.join(names[:3])}{' and others' if len(names) > 3 else ''} is made from"
+        )
+        for attempt in [attempt for attempt in self._waiting if attempt.step.name in self._stale]:
+            self._waiting.remove(attempt)
+            self._release(attempt)
+            self._drop_stale(attempt.step)
+        for attempt_id, attempt in self._active.items():
+            if attempt.step.name in names:
+                self._parts.executor.cancel(attempt_id)
+
+    def _drop_stale(self, step: StepSpec) -> None:
+        self._rows.ended(step.name, State.CANCELED, None, 0.0, "superseded before it started")
+        self._count_and_settle(step.name, State.CANCELED, "canceled")
 
     def cancel(self) -> None:
         """Stop everything: what runs gets SIGTERM, then SIGKILL; what waits never starts."""
@@ -177,6 +201,9 @@ class Run:
             self._parts.executor.cancel(attempt_id)
 
     def _decide(self, step: StepSpec) -> None:
+        if step.name in self._stale:
+            self._drop_stale(step)
+            return
         missing = [
             item.source.step for item in step.inputs
             if isinstance(item.source, StepOutputSource) and self._decisions.output(item.source.step, item.source.output) is None
@@ -472,6 +499,8 @@ class Run:
             return State.CANCELED
         if self._counts["failed"] or self._error:
             return State.FAILED
+        if self._counts["canceled"]:
+            return State.CANCELED
         return State.SUCCEEDED if self._counts["executed"] or not self._counts["reused"] else State.REUSED
 
     def _acknowledge(self, event: Event) -> None:

@@ -28,6 +28,7 @@ from mlpipe_engine.runner import watching
 from mlpipe_engine.runner.collect import Borrowed, leave_links
 from mlpipe_engine.runner.decisions import Decisions
 from mlpipe_engine.runner.tables import Tables, needs_tables
+from mlpipe_engine.runner.warming import warmed
 from mlpipe_engine.runner.watching import Watch
 from mlpipe_engine.store import results
 from mlpipe_engine.store.journal import Journal
@@ -78,6 +79,8 @@ class RunParts:
     """The signal that asked for the end of the run."""
     cancel_requested: Callable[[], bool]
     """Another process asked for it."""
+    superseded: Callable[[], tuple[str, ...]]
+    """Steps that another process says are made from files that have changed."""
     wake: Callable[[], None]
     tables: Tables
     maker: Callable[[str, str], int | None]
@@ -325,7 +328,8 @@ class RunParts:
         known = (sdk, home, task.argv[0])
         scope = watching.scope_of(step, layout, compute, description, root=self.root, known=known, source=source)
         strict = compute.isolation == "strict"
-        return watching.watched(task, scope, compute, layout, sdk, home), Watch(scope, resolver.stats, strict, task)
+        task = watching.watched(task, scope, compute, layout, sdk, home)
+        return warmed(task, step, compute, scope, self.state_dir), Watch(scope, resolver.stats, strict, task)
 
     def keep_digests(self) -> None:
         """Digests of undeclared files that were computed while the run went on."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.model.plan import Cause, Execute, Reuse, Skip, StepPlan, Undecided
-from mlpipe_engine.model.spec import PipelineSpec, StepOutputSource
+from mlpipe_engine.model.spec import PipelineSpec, StepOutputSource, StepSpec
 from mlpipe_engine.model.views import Plan
 from mlpipe_engine.planning.graph import topological, upstream
 
@@ -17,43 +18,55 @@ if TYPE_CHECKING:
 def make_plan(spec: PipelineSpec, decisions: Decisions, selection: frozenset[str], effects: tuple[str, ...]) -> Plan:
     """Prereq: the spec is sound and every input path was found."""
     steps = {step.name: step for step in spec.steps}
-    unknown: set[str] = set()
-    skipped: dict[str, Cause] = {}
-    planned: dict[str, StepPlan] = {}
-    metrics: dict[tuple[str, str], float] = {}
-    making: dict[str, str] = {}
-    for name in topological(spec):
-        if name not in selection:
-            continue
-        step = steps[name]
-        waiting = decisions.waiting_on(step, unknown)
-        producers = [item.source.step for item in step.inputs if isinstance(item.source, StepOutputSource)]
-        upstream_skip = next((producer for producer in producers if producer in skipped), None)
-        if upstream_skip is not None:
-            plan = StepPlan(step=name, decision=Skip((Cause(kind="upstream", subject=f"step {upstream_skip} was skipped"),)))
-        elif waiting:
-            plan = decisions.undecided(step, waiting)
-        else:
-            plan = decisions.decide(step, lambda producer, metric: metrics.get((producer, metric)))
-        plan = _same_as_another(plan, making, step.allow_reuse)
-        planned[name] = plan
-        match plan.decision:
-            case Reuse(result):
-                decisions.note_outputs(name, dict(result.outputs))
-                metrics.update({(name, metric): value for metric, value in decisions.metrics_of(result)})
-            case Skip(because):
-                skipped[name] = because[0]
-            case Execute(because):
-                unknown.add(name)
-                decisions.note_changed(name, because)
-            case Undecided():
-                unknown.add(name)
+    planned = decide_in_order((name for name in topological(spec) if name in selection), steps, decisions)
     ordered = tuple(planned[step.name] for step in spec.steps if step.name in planned)
     return Plan(
         pipeline=spec.name, steps=ordered, expected_seconds=_critical_path(spec, planned), pulled_in=spec.pulled_in,
         excluded=tuple(step.name for step in spec.steps if step.name not in selection), effects=effects,
         interpreters=decisions.resolver.choices([steps[name] for name in planned], decisions.compute_of),
     )  # fmt: skip
+
+
+def decide_in_order(
+    names: Iterable[str],
+    steps: Mapping[str, StepSpec],
+    decisions: Decisions,
+    kept: Callable[[str, Mapping[str, StepPlan]], StepPlan | None] = lambda name, planned: None,
+) -> dict[str, StepPlan]:
+    """Plans of `names`, which come parents first. `kept`: a plan that still holds, given those before it; None: decide anew."""
+    unknown: set[str] = set()
+    skipped: dict[str, Cause] = {}
+    planned: dict[str, StepPlan] = {}
+    metrics: dict[tuple[str, str], float] = {}
+    making: dict[str, str] = {}
+    for name in names:
+        step = steps[name]
+        plan = kept(name, planned)
+        if plan is None:
+            waiting = decisions.waiting_on(step, unknown)
+            producers = [item.source.step for item in step.inputs if isinstance(item.source, StepOutputSource)]
+            upstream_skip = next((producer for producer in producers if producer in skipped), None)
+            if upstream_skip is not None:
+                because = Cause(kind="upstream", subject=f"step {upstream_skip} was skipped")
+                plan = StepPlan(step=name, decision=Skip((because,)))
+            elif waiting:
+                plan = decisions.undecided(step, waiting)
+            else:
+                plan = decisions.decide(step, lambda producer, metric: metrics.get((producer, metric)))
+            plan = _same_as_another(plan, making, step.allow_reuse)
+        planned[name] = plan
+        match plan.decision:
+            case Reuse(result):
+                decisions.note_outputs(name, dict(result.outputs))
+                metrics.update({(name, metric): value for metric, value in decisions.metrics_of(result)})
+            case Skip(because=causes):
+                skipped[name] = causes[0]
+            case Execute(because=causes):
+                unknown.add(name)
+                decisions.note_changed(name, causes)
+            case Undecided():
+                unknown.add(name)
+    return planned
 
 
 def _same_as_another(plan: StepPlan, making: dict[str, str], allow_reuse: bool) -> StepPlan:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,21 @@ class Resolver:
         self.to_cache: dict[str, str] = {}
         """What the store should keep for the next time."""
 
+    def renewed(self, code: Mapping[str, Tree], inputs: Iterable[PathSource]) -> Resolver:
+        """The same project with these trees in place of what their source directories had, and with `inputs` to be read anew.
+
+        Everything else stands as it was looked at. For a resident process that knows what has changed.
+        """
+        other = copy(self)
+        for name in ("_environments", "places"):
+            other.__dict__.pop(name, None)
+        other._code = {**self._code, **code}
+        other._rooted = {key: tree for key, tree in self._rooted.items() if key[0] not in code}
+        forgotten = set(inputs)
+        other._paths = {source: found for source, found in self._paths.items() if source not in forgotten}
+        other.to_cache = {}
+        return other
+
     def stat_rows(self) -> list[tuple[object, ...]]:
         """Digests of files that were computed here, for the store to remember."""
         return self.stats.new_rows()
@@ -77,6 +93,10 @@ class Resolver:
         if key not in self._rooted:
             self._rooted[key] = self._snapshots.with_roots(self._source(step), description.roots)
         return self._rooted[key]
+
+    def source(self, step: StepSpec) -> Tree | None:
+        """The tree of its source directory alone, as this run first saw it. Raises SnapshotError."""
+        return self._source(step)
 
     def _source(self, step: StepSpec) -> Tree | None:
         if step.source_directory is None:

@@ -56,6 +56,25 @@ def _input(item: InputSpec, step: StepSpec, database: Database | None) -> InputS
     return replace(item, source=PathSource(record.definition.paths, record.definition.validate), use=use)
 
 
+def without_names(spec: PipelineSpec, database: Database | None) -> PipelineSpec:
+    """The pipeline for where nothing is registered: addresses for names, and nothing that is kept, pinned or checked."""
+    from mlpipe_engine.errors import DatasetNotFoundError
+
+    try:
+        spec = looked_up(spec, database)
+    except DatasetNotFoundError:
+        return spec  # its input cannot be taken along, and is named as left out
+    plain = {"expectations": (), "register": None, "version": "", "pinned": "", "pinned_operations": 0}
+    return replace(spec, steps=tuple(
+        replace(
+            step,
+            inputs=tuple(replace(item, use=replace(item.use, **plain)) if item.use is not None else item for item in step.inputs),  # type: ignore[arg-type]
+            outputs=tuple(replace(output, register=None, register_as=None) for output in step.outputs),
+        )
+        for step in spec.steps
+    ))  # fmt: skip
+
+
 def check_pinned(item: InputSpec, step: StepSpec, decisions: Decisions) -> None:
     """Raises InputError when the files of a version are not those it was registered with."""
     from mlpipe_engine.model.datasets import manifest_digest

@@ -8,6 +8,7 @@ directory itself is not applied, because the directory was named on purpose.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,16 @@ ALWAYS = frozenset(
     {".git", ".mlpipe", "__pycache__", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store"}
 )
 """Never part of the code, whatever the ignore files say. Virtual environments (a pyvenv.cfg inside) neither."""
+
+_EDITORS = re.compile(
+    r"\..*\.sw[a-px]|4913|.*~|\.#.*|#.*#|\.goutputstream-.*|.*___jb_(?:tmp|old|bak)___|\..*\.kate-swp|\.~lock\..*#|\.nfs[0-9a-f]{8,}"
+)
+
+
+def is_editors_own(name: str) -> bool:
+    """Swap, backup and lock files that editors put beside the file they edit: never part of the code either."""
+    return _EDITORS.fullmatch(name) is not None
+
 
 _STAR, _ANY = 256, 257
 _Token = int | frozenset[int]
@@ -310,7 +321,7 @@ class ProjectIgnore:
         self._levels[relative] = levels
 
         def ignored(name: str, is_folder: bool) -> bool:
-            if name in ALWAYS:
+            if name in ALWAYS or is_editors_own(name):
                 return True
             if is_folder and os.path.exists(f"{folder}/{name}/pyvenv.cfg"):
                 self.consulted.append(f"{folder}/{name}/pyvenv.cfg")
@@ -333,7 +344,7 @@ class ProjectIgnore:
                     self.enter(parent, os.listdir(folder))
                 except (OSError, KeyError):
                     return None
-            if part in ALWAYS:
+            if part in ALWAYS or is_editors_own(part):
                 return f"{part} is never part of the code"
             full = [*self._offset, *(os.fsencode(p) for p in parts[: depth + 1])]
             found = _last_match(self._levels[parent], full, os.path.isdir(os.path.join(folder, part)))

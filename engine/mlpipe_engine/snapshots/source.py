@@ -15,7 +15,7 @@ from mlpipe_engine.hashing.files import copy_while_hashing
 from mlpipe_engine.hashing.scan import scan_tree
 from mlpipe_engine.hashing.stat_cache import StatCache
 from mlpipe_engine.model import wire
-from mlpipe_engine.model.trees import Tree, split_root
+from mlpipe_engine.model.trees import Entry, Tree, split_root
 from mlpipe_engine.snapshots import roots as code_roots
 from mlpipe_engine.snapshots.ignore import ProjectIgnore
 from mlpipe_engine.snapshots.roots import ScannedRoot
@@ -76,6 +76,10 @@ class SourceSnapshots:
             if entry.kind in "fx":
                 self._places.setdefault(entry.digest, f"{directory}/{entry.path}")
         return tree
+
+    def saw(self, entry: Entry, path: str) -> None:
+        """A file of a scanned tree that was looked at again, alone."""
+        self._places[entry.digest] = path
 
     def with_roots(self, code: Tree | None, roots: tuple[ScannedRoot, ...]) -> Tree | None:
         """The source tree of a step together with the code roots of its interpreter."""

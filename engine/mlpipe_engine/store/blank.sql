@@ -1,4 +1,4 @@
--- made by `dev.py schema`; user_version 15
+-- made by `dev.py schema`; user_version 16
 --
 CREATE TABLE "_sqlite_migrations" (
    "id" INTEGER PRIMARY KEY,
@@ -32,7 +32,7 @@ CREATE TABLE "runs" (
    "parent" TEXT,
    "name" TEXT DEFAULT '',
    "cancel_requested" INTEGER DEFAULT 0
-, kind TEXT NOT NULL DEFAULT 'run', removed TEXT NOT NULL DEFAULT '') STRICT
+, kind TEXT NOT NULL DEFAULT 'run', removed TEXT NOT NULL DEFAULT '', superseded TEXT NOT NULL DEFAULT '[]') STRICT
 --
 CREATE UNIQUE INDEX "idx_runs_id"
     ON "runs" ("id")
@@ -184,5 +184,7 @@ INSERT INTO "_sqlite_migrations" (id, migration_set, name, applied_at) VALUES (7
 INSERT INTO "_sqlite_migrations" (id, migration_set, name, applied_at) VALUES (8, 'mlpipe', 'm007_datastores', 'datetime of making')
 --
 INSERT INTO "_sqlite_migrations" (id, migration_set, name, applied_at) VALUES (9, 'mlpipe', 'm009_rows', 'datetime of making')
+--
+INSERT INTO "_sqlite_migrations" (id, migration_set, name, applied_at) VALUES (10, 'mlpipe', 'm011_watch', 'datetime of making')
 --
 INSERT INTO "uptodate_epoch" (n) VALUES (0)

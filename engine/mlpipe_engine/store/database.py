@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from mlpipe_engine.errors import EnvironmentProblem, FilesystemError, LockTimeoutError, StoreDamagedError, StoreTooNewError
 from mlpipe_engine.store.network import needs_rollback
 
-VERSION = 15
+VERSION = 16
 APPLICATION_ID = 0x6D6C7069  # "mlpi"
 _CHECKPOINT_BYTES = 4 << 20
 _GIVE_UP_SECONDS = 30.0
@@ -106,13 +106,17 @@ class Database:
             raise translated(error, os.path.join(self._state_dir, "state.db")) from error
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, durable when the block ends (synchronous=FULL). Keep it short: no hashing, no file work inside."""
+    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction, durable when the block ends (synchronous=FULL). Keep it short: no hashing, no file work inside.
+
+        `durable=False`: not before the next one that is; for what nobody is told of until then.
+        """
         try:
             if self._first_write is not None:
                 looking, self._connection, self._first_write = self._connection, self._first_write(), None
                 looking.close()
             with self._locked():
+                self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._connection

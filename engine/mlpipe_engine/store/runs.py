@@ -5,6 +5,7 @@ Reading takes no lock. The writing functions take the connection of an open tran
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -45,16 +46,22 @@ class RunQueries:
         experiment: str | None = None,
         pipeline: str | None = None,
         state: str | None = None,
+        where: tuple[list[str], list[object]] = ([], []),
     ) -> tuple[RunRecord, ...]:
-        """Newest first; `before` is the number of the last run of the page before (keyset, never OFFSET)."""
+        """Newest first; `before` is the number of the last run of the page before (keyset, never OFFSET). `where`: of `filtering`."""
         wanted = {"experiment": experiment, "pipeline": pipeline, "state": state}
         clauses = ["parent IS NULL", "removed = ''", *(f"{column} = ?" for column, value in wanted.items() if value is not None)]
         values: list[object] = [value for value in wanted.values() if value is not None]
+        clauses, values = [*clauses, *where[0]], [*values, *where[1]]
         if before is not None:
             clauses.append("number < ?")
             values.append(before)
         sql = f"SELECT {_RUN_COLUMNS} FROM runs WHERE {' AND '.join(clauses)} ORDER BY number DESC LIMIT ?"
         return tuple(map(run_record, self._db.query(sql, (*values, limit))))
+
+    def count(self, where: tuple[list[str], list[object]]) -> int:
+        text = " AND ".join(["parent IS NULL", "removed = ''", *where[0]])
+        return int(str(self._db.query(f"SELECT count(*) FROM runs WHERE {text}", tuple(where[1]))[0][0]))
 
     def get(self, run_id: str) -> RunRecord:
         rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE id = ?", (run_id,))
@@ -197,17 +204,26 @@ class RunQueries:
     def cancel_requested(self, run_id: str) -> bool:
         return bool(self._db.query("SELECT cancel_requested FROM runs WHERE id = ?", (run_id,))[0][0])
 
+    def superseded(self, run_id: str) -> tuple[str, ...]:
+        """Steps of a run that shall not go on, because what they are made from has changed."""
+        return tuple(json.loads(str(self._db.query("SELECT superseded FROM runs WHERE id = ?", (run_id,))[0][0])))
+
     def unfinished(self) -> tuple[RunRecord, ...]:
         rows = self._db.query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE state IN ('queued', 'running') AND kind <> 'child'")
         return tuple(map(run_record, rows))
 
 
+def keep_spec(db: sqlite3.Connection, spec: PipelineSpec) -> str:
+    """Write a definition down ahead of the run that names it: 100 ms for a thousand steps. Returns its digest."""
+    return write_document(db, "specs", wire.dump_once(spec))
+
+
 def insert_run(
     db: sqlite3.Connection, run_id: str, spec: PipelineSpec, options: SubmitOptions, parameters: Iterable[tuple[str, object]], now: str,
-    selected: frozenset[str], *, parent: str | None = None, kind: str = "run",
+    selected: frozenset[str], *, parent: str | None = None, kind: str = "run", kept: str | None = None,
 ) -> int:  # fmt: skip
-    """A queued run with a queued row for every selected step. Returns its number."""
-    digest = write_document(db, "specs", wire.dump_once(spec))
+    """A queued run with a queued row for every selected step. `kept`: what `keep_spec` gave for `spec`. Returns its number."""
+    digest = kept or keep_spec(db, spec)
     cursor = db.execute(
         "INSERT INTO runs (id, pipeline, experiment, state, created_at, parameters, tags, properties, source, spec, options, resumed_from,"
         " parent, kind) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -270,6 +286,13 @@ def update_step(db: sqlite3.Connection, run: int, index: int, mark: int, columns
     """`mark` grows with every change of the run, so that followers can ask for what is new."""
     names = ", ".join(f"{name} = ?" for name in columns)
     db.execute(f"UPDATE step_runs SET {names}, changed = ? WHERE run = ? AND idx = ?", (*columns.values(), mark, run, index))
+
+
+def supersede_steps(db: sqlite3.Connection, run_id: str, steps: Iterable[str]) -> None:
+    """Their runner stops them when it looks next; others of the run go on. Steps asked for earlier stay so."""
+    row = db.execute("SELECT superseded FROM runs WHERE id = ?", (run_id,)).fetchone()
+    if row is not None:
+        db.execute("UPDATE runs SET superseded = ? WHERE id = ?", (json.dumps(sorted({*json.loads(row[0]), *steps})), run_id))
 
 
 @lru_cache(maxsize=256)

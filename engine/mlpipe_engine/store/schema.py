@@ -219,3 +219,9 @@ def m009_rows(db: Database) -> None:
             f"CREATE TRIGGER uptodate_dataset_{name} AFTER {event} ON dataset_versions"
             " BEGIN DELETE FROM uptodate; UPDATE uptodate_epoch SET n = n + 1; END"
         )
+
+
+@migrations()
+def m011_watch(db: Database) -> None:
+    """Steps of a run in progress whose sources have changed: a list of names as JSON."""
+    db.execute("ALTER TABLE runs ADD COLUMN superseded TEXT NOT NULL DEFAULT '[]'")

@@ -1,0 +1,1 @@
+"""What screens show, as plain values: no Textual in here, so it is tested without a terminal."""
