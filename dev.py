@@ -72,6 +72,7 @@ def test(words):
     if os.environ.get("CI") == "true":
         install_system_packages()
         install_tools()
+        install_servers()
         install_browser_driver()
     return call([PYTHON, "-m", "pytest", "-n", "2", "--dist", "worksteal", *words])
 
