@@ -90,7 +90,7 @@ def test_runs_and_questions_import_no_user_interface_and_no_data_library(tmp_pat
 
 
 def test_nothing_is_unpickled_evaluated_or_put_through_a_shell() -> None:
-    allowed = {("sdk/load.py", "exec")}
+    allowed = {("sdk/load.py", "exec"), ("executors/zygote.py", "exec")}
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):

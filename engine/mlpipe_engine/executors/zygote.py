@@ -8,6 +8,7 @@ Out: {"ready": true} or {"refused": why} once; then for each request {"pid": num
 """
 
 import gc
+import importlib
 import json
 import os
 import signal
@@ -53,7 +54,7 @@ def preload(names):
         os.environ[name] = "1"
     try:
         for name in names:
-            __import__(name)
+            importlib.import_module(name)
     except BaseException as error:
         return "importing %s failed: %s: %s" % (name, type(error).__name__, error)
     finally:
