@@ -165,7 +165,7 @@ def test_a_busy_machine_publishes_nothing(
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["w7"], "there is no benchmark 'w7'; expected some of w1, w2,"),
+    (["w77"], "there is no benchmark 'w77'; expected some of w1, w2,"),
     (["--peers", "bazel"], "there is no peer 'bazel'; expected none, or some of doit,"),
     (["w1", "soak"], "soak runs alone"),
     (["--rounds", "0"], "--rounds is 0; expected 1 or more"),
