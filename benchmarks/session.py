@@ -23,6 +23,7 @@ TITLES = {
     "W7": "Tables of ten columns",
     "W8": "Watch mode",
     "W9": "The store",
+    "W10": "The terminal app",
 }
 
 

@@ -32,10 +32,14 @@ settings.register_profile(
 )
 settings.load_profile("default")
 
-for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+for _number, _usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
     if (
         signal.getsignal(_number) is signal.SIG_IGN
-    ):  # a shell starts what it puts into the background so, and our children inherit it
+    ):  # a shell (or nohup) starts what it puts into the background so; children inherit it
         signal.signal(_number, _usual)
 
 
