@@ -8,12 +8,18 @@ import sys
 
 _SWITCHES = ("--read-only", "--ascii", "--no-mouse", "--debug")
 _VALUES = ("-C", "--directory", "--theme")
+_LOOKS = ("--read-only", "--ascii", "--no-mouse", "--theme")
+"""Options that only the app has."""
 
 
 def main() -> None:
     words = sys.argv[1:]
     if wants_app(words) and on_a_terminal():
         code = _app(words)
+    elif wants_app(words) and any(word.partition("=")[0] in _LOOKS for word in words):
+        print("error: the app needs a terminal: keys from stdin, the screen on stderr, and $TERM", file=sys.stderr)
+        print("hint: In a pipe use a command, for instance `mlpipe-tui runs`.", file=sys.stderr)
+        code = 2
     else:
         from mlpipe_engine.cli.main import main as command_line
 

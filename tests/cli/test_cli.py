@@ -144,6 +144,12 @@ def test_docs_of_the_command_line_are_current() -> None:
     assert (REPOSITORY / "docs/cli.md").read_text() == help.markdown()
 
 
+def test_options_of_the_app_need_a_terminal(world: World) -> None:
+    done = world.cli("--theme", "mlpipe-dark")
+    assert done.returncode == 2 and done.stderr.startswith("error: the app needs a terminal"), done.stderr
+    assert done.stdout == "" and len(done.stderr.splitlines()) == 2
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts(world: World, shell: str) -> None:
     script = world.cli("completion", shell).stdout

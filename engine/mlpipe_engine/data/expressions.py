@@ -9,10 +9,12 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from mlpipe_engine.errors import InputError
 from mlpipe_engine.model.datasets import FUNCTIONS, Call, ColumnRef, Constant, Expression
+
+T = TypeVar("T")
 
 
 def identifier(name: str) -> str:
@@ -40,15 +42,22 @@ _NAMED = {
 
 
 def to_sql(expression: Expression) -> str:
-    """One SQL expression in parentheses. Iterative, because filters made by a loop may be deep."""
-    done: list[str] = []
+    """One SQL expression in parentheses."""
+    return _fold(expression, lambda column: identifier(column.name), _constant, _call_sql)
+
+
+def _fold(
+    expression: Expression, column: Callable[[ColumnRef], T], constant: Callable[[Constant], T], call: Callable[[str, list[T]], T]
+) -> T:  # fmt: skip
+    """From the leaves up. Iterative, because filters made by a loop may be deep."""
+    done: list[T] = []
     pending: list[tuple[Expression, bool]] = [(expression, False)]
     while pending:
         item, ready = pending.pop()
         if isinstance(item, ColumnRef):
-            done.append(identifier(item.name))
+            done.append(column(item))
         elif isinstance(item, Constant):
-            done.append(_constant(item))
+            done.append(constant(item))
         elif not ready:
             check_call(item)
             pending.append((item, True))
@@ -56,7 +65,7 @@ def to_sql(expression: Expression) -> str:
         else:
             count = len(item.arguments)
             arguments, done = done[len(done) - count :], done[: len(done) - count]
-            done.append(_call_sql(item.function, arguments))
+            done.append(call(item.function, arguments))
     return done[0]
 
 
@@ -116,23 +125,7 @@ _UNARY: dict[str, Callable[[Any], Any]] = {
 
 def evaluate(expression: Expression, row: Mapping[str, object]) -> object:
     """The value for one row; None is null. Raises InputError for a column that is not there or values that do not compare."""
-    done: list[Any] = []
-    pending: list[tuple[Expression, bool]] = [(expression, False)]
-    while pending:
-        item, ready = pending.pop()
-        if isinstance(item, ColumnRef):
-            done.append(_column(item.name, row))
-        elif isinstance(item, Constant):
-            done.append(_value(item))
-        elif not ready:
-            check_call(item)
-            pending.append((item, True))
-            pending.extend((argument, False) for argument in reversed(item.arguments))
-        else:
-            count = len(item.arguments)
-            arguments, done = done[len(done) - count :], done[: len(done) - count]
-            done.append(_call(item.function, arguments))
-    return done[0]
+    return _fold(expression, lambda column: _column(column.name, row), _value, _call)
 
 
 def _column(name: str, row: Mapping[str, object]) -> object:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from mlpipe_engine.errors import ExecutorUnavailableError, FilesystemError
+from mlpipe_engine.executors.slots import is_held
 
 Amounts = dict[str, list[float]]
 """Lease id -> [cpus, memory bytes]; ids start with their owner's."""
@@ -102,17 +103,7 @@ class Leases:
         owner = id.partition("-")[0]
         if owner == self._owner:
             return id in self._mine
-        try:
-            fd = os.open(f"{self._directory}/owner-{owner}", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(fd)
-        return False
+        return is_held(f"{self._directory}/owner-{owner}")
 
     def _open(self) -> None:
         if self._life >= 0:

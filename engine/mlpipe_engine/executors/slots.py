@@ -73,17 +73,7 @@ class Slots:
         return tuple(found)
 
     def is_held(self, name: str) -> bool:
-        try:
-            lock = os.open(f"{self.folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(lock)
-        return False
+        return is_held(f"{self.folder}/{name}")
 
     def last_used(self, name: str) -> float | None:
         """Wall-clock seconds; None: never."""
@@ -91,3 +81,18 @@ class Slots:
             return os.stat(f"{self.folder}/{name}").st_mtime
         except OSError:
             return None
+
+
+def is_held(path: str) -> bool:
+    """Whether a living process holds the lock of that file. Never makes the file."""
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
