@@ -6,9 +6,12 @@ Nothing in here was looked up on disk. `sdk` builds it, `definitions` carries it
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from mlpipe_engine.model.datasets import DatasetDefinition, Expectation
+if (
+    TYPE_CHECKING
+):  # most pipelines, and every verb that only looks, do without; `wire` imports it where a value names one of its types
+    from mlpipe_engine.model.datasets import DatasetDefinition, Expectation
 
 Json = None | bool | int | float | str | tuple["Json", ...]
 """A parameter value: frozen JSON without objects; lists are tuples."""

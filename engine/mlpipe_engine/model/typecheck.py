@@ -7,6 +7,8 @@ from functools import cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from mlpipe_engine.model import datasets
+
 
 def check_types(value: object) -> None:
     """Every field of a loaded value, all the way down, is of the type it is declared with. Raises ValueError naming the field.
@@ -27,7 +29,8 @@ def check_types(value: object) -> None:
 
 @cache
 def _hints(kind: type[Any]) -> dict[str, Any]:
-    return {item.name: get_type_hints(kind)[item.name] for item in fields(kind)}
+    hints = get_type_hints(kind, localns=vars(datasets))  # what `spec` names of it without having it
+    return {item.name: hints[item.name] for item in fields(kind)}
 
 
 def _fits(item: object, hint: Any) -> bool:
