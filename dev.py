@@ -4,6 +4,7 @@ The first call makes .venv inside the clone from requirements.lock (with hashes)
 compiler and no make. $PYTHON chooses the interpreter, else the first of python3.14 ... python3.11 that works is taken.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -34,6 +35,7 @@ SYSTEM = {
     "npm": ("npm", "npm"),
 }
 SERVERS = os.path.join(HERE, "tests", "servers")
+AGAIN = 3  # so many failed tests get a second hearing; more are no accident
 TOOLS = os.path.join(CACHE, "tools")  # programs from PyPI that tests drive; apart from .venv, which is to be without them
 
 
@@ -74,7 +76,25 @@ def test(words):
         install_tools()
         install_servers()
         install_browser_driver()
-    return call([PYTHON, "-m", "pytest", "-n", "2", "--dist", "worksteal", *words])
+    failed = os.path.join(CACHE, "failed-tests")
+    os.makedirs(CACHE, exist_ok=True)
+    if os.path.exists(failed):
+        os.remove(failed)
+    code = call([PYTHON, "-m", "pytest", "-n", "2", "--dist", "worksteal", *words], MLPIPE_FAILED_TESTS=failed)
+    return judge_again(failed) if code == 1 else code
+
+
+def judge_again(failed):
+    """A few that failed beside others run once more, alone: what fails again is broken, what passes is named as unsteady."""
+    with contextlib.suppress(OSError), open(failed) as file:
+        names = file.read().splitlines()
+        if 0 < len(names) <= AGAIN:
+            say("%d failed; once more, alone: %s" % (len(names), " ".join(names)))
+            if call([PYTHON, "-m", "pytest", *names], MLPIPE_FAILED_TESTS="") == 0:
+                for name in names:
+                    say("UNSTEADY: %s failed beside other tests and passed alone; its cause is to be found" % name)
+                return 0
+    return 1
 
 
 def lint(words):
@@ -258,9 +278,9 @@ def environment():
     return values
 
 
-def call(command):
+def call(command, **variables):
     try:
-        return subprocess.call(command, cwd=HERE, env=environment())
+        return subprocess.call(command, cwd=HERE, env=dict(environment(), **variables))
     except OSError as error:
         return fail("cannot start %s: %s" % (command[0], error.strerror), 127)
     except KeyboardInterrupt:

@@ -62,7 +62,7 @@ def test_csv_in_an_interpreter_with_nothing_installed(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b'\xef\xbb\xbfname,note\nann,"two\nlines"\n')
     done = bare(
-        "print(list(run.input_datasets['t'].rows())); print(run.input_datasets['t'].to_csv('copy.csv'))",
+        f"print(list(run.input_datasets['t'].rows())); print(run.input_datasets['t'].to_csv('{tmp_path}/copy.csv'))",
         MLPIPE_INPUTS=f"t={path}", MLPIPE_OFFLINE_DIR=str(tmp_path / "offline"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
