@@ -42,6 +42,21 @@ def test_a_saved_file_runs_what_reads_it(world: World) -> None:
     assert shown["tags"] == {"watch": "data.txt -> prep, train, evaluate"}
 
 
+def test_a_touch_right_after_a_save_loses_nothing(world: World) -> None:
+    """cp -p, chmod: what a look found while the file was still settling counts, whatever the next look adds."""
+    three_steps(world)
+    world.run()
+    with watching(world) as watch:
+        watch.looked()
+        watch.is_ready()
+        world.write("src/train.py", (world.root / "src/train.py").read_text() + "# one\n")
+        for _ in range(40):
+            os.utime(world.root / "src/train.py")
+            time.sleep(0.003)
+        assert watch.looked() == "src/train.py +1 -0 -> train, evaluate; prep untouched"
+        assert watch.finished()["executed"] == 1
+
+
 def test_what_nobody_reads_and_what_is_the_same_run_nothing(world: World) -> None:
     three_steps(world)
     world.run()

@@ -297,6 +297,8 @@ class Watcher:
         if path is None or spare is None or not spare.is_ready or self._asked_at or self._pending != set():
             return
         if self._early is None or self._early.count != self._settling.count:
+            if self._early is not None and self._early.answer is not None:
+                self._looked(self._early.answer, act=False)  # the next answer only tells what is new since then
             self._early = _Early(self._settling.count, self._numbers + 1, frozenset((path,)))
             self._look(frozenset((path,)))
 
