@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,55 @@ def _created(path: Path, text: str) -> None:
         path.write_text(text)
 
 
+def _point(path: Path, target: str) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+def _linked(path: Path, text: str) -> None:
+    """What was read stays as it was; the link to it leads elsewhere."""
+    path.with_name(f"{path.name}-{text}").write_text(text)
+    _point(path, f"{path.name}-{text}")
+
+
+def _linked_folder(path: Path, text: str) -> None:
+    folder = path.with_name(f"{path.name}-{text}")
+    folder.mkdir(exist_ok=True)
+    (folder / "x").write_text(text)
+    _point(path, str(folder))
+
+
+def _linked_twice(path: Path, text: str) -> None:
+    """The first link stays; the second one leads elsewhere."""
+    _linked(path.with_name(f"{path.name}-way"), text)
+    _point(path, f"{path.name}-way")
+
+
+_WRITERS: list[subprocess.Popen[bytes]] = []
+"""Kept open to the end of the test: the last one that closes a database moves what is beside it into it."""
+
+_WRITER = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA journal_mode = wal")
+db.execute("PRAGMA wal_autocheckpoint = 0")
+db.execute("CREATE TABLE IF NOT EXISTS t (x TEXT)")
+db.execute("INSERT INTO t VALUES (?)", (sys.argv[2],))
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def _log_of_database(path: Path, text: str) -> None:
+    """The file of the database stays as it was; the last change stands in the log beside it."""
+    words = [sys.executable, "-c", _WRITER, str(path), text]
+    writer = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    _WRITERS.append(writer)
+    assert writer.stdout is not None and writer.stdout.readline() == b"\n"
+
+
+_READ_DATABASE = "import sqlite3; value = sqlite3.connect(X).execute('select x from t').fetchall()"
+
 PLANTS = [
     Plant("open", "value = open(X).read()"),
     Plant("os.open", "value = os.read(os.open(X, os.O_RDONLY), 100)"),
@@ -76,7 +125,15 @@ PLANTS = [
     Plant("module", "sys.path.insert(0, X); import planted; value = planted.value", prepare=_module),
     Plant("zip", "sys.path.insert(0, X); import zipped; value = zipped.value", prepare=_zip),
     Plant("runpy", "import runpy; value = runpy.run_path(X + '/planted.py')['value']", prepare=_module),
-    Plant("sqlite", "import sqlite3; value = sqlite3.connect(X).execute('select x from t').fetchall()", prepare=_database),
+    Plant("sqlite", _READ_DATABASE, prepare=_database),
+    Plant("log_of_database", _READ_DATABASE, seen_by=("python",), prepare=_log_of_database),
+    Plant("linked", "value = open(X).read()", prepare=_linked),
+    Plant("linked_folder", "value = open(X + '/x').read()", prepare=_linked_folder),
+    Plant("linked_twice", "value = open(X).read()", prepare=_linked_twice),
+    Plant("linked_listing", "value = [open(os.path.join(X, n)).read() for n in os.listdir(X)]", prepare=_linked_folder),
+    Plant("linked_cat", "import subprocess; value = subprocess.check_output(['cat', X])", seen_by=("full",), prepare=_linked),
+    Plant("linked_folder_cat", "cat {X}/x > $out", seen_by=("full",), shell=True, prepare=_linked_folder),
+    Plant("linked_duckdb", "import duckdb; value = duckdb.sql(f\"select content from read_text('{X}/x')\").fetchall()", seen_by=("full",), prepare=_linked_folder),
     Plant("listdir", "value = sorted(os.listdir(X))", prepare=_names),
     Plant("glob", "import glob; value = sorted(glob.glob(X + '/*'))", prepare=_names),
     Plant("absent", "value = open(X).read() if [1 for _ in [0] if not fails(open, X)] else 'none'", prepare=_created),
@@ -102,10 +159,13 @@ def fails(call, *args):
 
 
 @pytest.fixture
-def outside(tmp_path: Path) -> Path:
+def outside(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "outside"
     folder.mkdir()
-    return folder
+    yield folder
+    for writer in _WRITERS:
+        writer.communicate()
+    _WRITERS.clear()
 
 
 def plant(world: World, outside: Path, text: str, level: str = "python", plants: list[Plant] | None = None) -> None:

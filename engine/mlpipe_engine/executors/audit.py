@@ -32,6 +32,9 @@ _SYSTEM_ETC = (
 )  # fmt: skip
 """Of /etc only how the machine itself is set up; settings of other programs count."""
 
+_MOST_LINKS = 40
+"""As many as the kernel follows on one way."""
+
 _HARMLESS = frozenset((
     "uname", "lscpu", "ldconfig", "ld", "objdump", "getconf", "nvidia-smi", "fc-list", "fc-match", "fc-cache",
     "hostname", "date", "sleep", "true", "false", "echo", "printf", "cat", "cp", "mv", "ln", "rm", "ls", "mkdir",
@@ -91,6 +94,8 @@ class Seen:
     programs: dict[str, None] = field(default_factory=dict)
     addresses: dict[str, None] = field(default_factory=dict)
     ports: set[str] = field(default_factory=set)
+    links: dict[str, str] = field(default_factory=dict)
+    """Link -> its target, on the way to what another program opened."""
     images: int = 0
     """Python interpreters the trace saw start."""
 
@@ -185,10 +190,12 @@ def sort(scope: Scope, noted: Iterable[Record], seen: Seen | None = None) -> See
                 seen.interpreters += 1
             case "y":
                 seen.audited_starts += 1
+            case "t":
+                _went(scope, seen, text, made)
             case "x":
                 seen.programs.setdefault(text)
                 if text.startswith("/"):
-                    _opened(scope, seen, text, "", made)
+                    _opened(scope, seen, _went(scope, seen, text, made), "", made)
             case "s":
                 seen.addresses.setdefault(text)
             case "b":
@@ -209,6 +216,50 @@ def _opened(scope: Scope, seen: Seen, path: str, sign: str, made: set[str]) -> N
         seen.components.setdefault(component)
     elif not _is_known(scope, path) and not _inside(path, made) and not seen.files.get(path):
         seen.files[path] = sign
+
+
+def _went(scope: Scope, seen: Seen, path: str, made: set[str]) -> str:
+    """Where a path leads. A link on the way counts, unless it is ours or leads the way to what is ours."""
+    for link, target in (links := links_on(path))[1]:
+        if (
+            not _component(scope, link)
+            and not _is_known(scope, link)
+            and not _leads_to_known(scope, link)
+            and not _inside(link, made)
+        ):
+            seen.links.setdefault(link, target)
+    return links[0]
+
+
+def links_on(path: str) -> tuple[str, list[tuple[str, str]]]:
+    """(the path without links, every link that was followed with its target), for an absolute path; what is not there counts as no link."""
+    rest = [part for part in path.split("/") if part not in ("", ".")][::-1]
+    done = ""
+    found: list[tuple[str, str]] = []
+    while rest:
+        part = rest.pop()
+        if part == "..":
+            done = done.rpartition("/")[0]
+            continue
+        try:
+            target = os.readlink(f"{done}/{part}") if len(found) < _MOST_LINKS else ""
+        except OSError:
+            target = ""
+        if not target:
+            done = f"{done}/{part}"
+            continue
+        found.append((f"{done}/{part}", target))
+        done = "" if target.startswith("/") else done
+        rest.extend([part for part in target.split("/") if part not in ("", ".")][::-1])
+    return done or "/", found
+
+
+def _leads_to_known(scope: Scope, link: str) -> bool:
+    return any(folder.startswith(link + "/") for folder in _known_folders(scope))
+
+
+def _known_folders(scope: Scope) -> tuple[str, ...]:
+    return scope.step_dir, *scope.inputs, *scope.known, *scope.packages.prefixes, *scope.packages.sites
 
 
 def _source_of(path: str) -> str:
@@ -238,8 +289,7 @@ def _inside(path: str, folders: set[str]) -> bool:
 
 
 def _is_known(scope: Scope, path: str) -> bool:
-    folders = (scope.step_dir, *scope.inputs, *scope.known, *scope.packages.prefixes, *scope.packages.sites)
-    return is_system(path) or any(path == folder or path.startswith(folder + "/") for folder in folders)
+    return is_system(path) or any(path == folder or path.startswith(folder + "/") for folder in _known_folders(scope))
 
 
 def is_system(path: str) -> bool:
@@ -270,6 +320,11 @@ def _hashed(scope: Scope, seen: Seen, stats: StatCache) -> tuple[dict[str, str],
             problems.append(f"the undeclared {path} {_cannot(now)}")
         else:
             files[path] = now
+    for path, target in seen.links.items():
+        if signature(path, "", stats) != f"link {target}" or _changed(path, "", start):
+            problems.append(f"the link {path} changed while it ran")
+        else:
+            files.setdefault(path, f"link {target}")
     for path in seen.folders:
         if path in files:
             continue
@@ -305,7 +360,8 @@ def _changed(path: str, sign: str, start: int) -> bool:
         return True
     if sign in ("", "-"):
         return sign == "-" or max(info.st_ctime_ns, info.st_mtime_ns) > start
-    return sign != f"{info.st_ino} {info.st_size} {info.st_mtime_ns} {info.st_ctime_ns}"
+    same = f"{info.st_ino} {info.st_size} {info.st_mtime_ns}"
+    return sign not in (f"{same} {info.st_ctime_ns}", f"{same} *")
 
 
 def _listing_changed(path: str, start: int) -> bool:

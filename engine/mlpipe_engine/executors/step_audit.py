@@ -63,6 +63,37 @@ def _watch(path):
         except OSError:
             pass
 
+    def ours(name):
+        """Whether a link there is none of the step's concern: it belongs to what counts otherwise, or leads the way there."""
+        return (name + "/").startswith((step_dir + "/", *inputs, *skip)) or any(
+            folder.startswith(name + "/") for folder in (step_dir + "/", *inputs, *skip, *sites)
+        )
+
+    def without_links(name):
+        """The path that an absolute one leads to. Every link on the way is noted: it may lead elsewhere later."""
+        rest = [part for part in name.split("/") if part not in ("", ".")][::-1]
+        done = ""
+        hops = 0
+        while rest:
+            part = rest.pop()
+            if part == "..":
+                done = done.rpartition("/")[0]
+                continue
+            try:
+                target = os.readlink(done + "/" + part)
+            except OSError:
+                done += "/" + part
+                continue
+            hops += 1
+            if hops > 40:  # as many as the kernel follows
+                return os.path.realpath(name)
+            if not ours(done + "/" + part) and not component(done + "/" + part):
+                say("r", "link %s\t%s" % (target, done + "/" + part))
+            if target.startswith("/"):
+                done = ""
+            rest.extend([part for part in target.split("/") if part not in ("", ".")][::-1])
+        return done or "/"
+
     def real(name):
         """Absolute, links of folders resolved (remembered); the last part as it is. None: not a path."""
         if isinstance(name, int):
@@ -80,9 +111,9 @@ def _watch(path):
             name = os.getcwd() + "/" + name
         folder, _, base = name.rpartition("/")
         if base in ("", ".", ".."):
-            return os.path.realpath(name)
+            return without_links(name)
         if folder not in real_folders:
-            resolved = os.path.realpath(folder or "/")
+            resolved = without_links(folder)
             if not os.path.isdir(resolved):
                 return os.path.normpath(resolved + "/" + base)  # may appear, or lead elsewhere, later
             real_folders[folder] = "" if resolved == "/" else resolved
@@ -116,10 +147,8 @@ def _watch(path):
             info = None
         if info is not None and info.st_mode & 0o170000 == 0o120000:
             seen.add("r" + name)
-            target = os.path.realpath(name)
+            target = without_links(name)
             if target != name:
-                if not name.startswith(step_dir + "/"):
-                    say("r", "link %s\t%s" % (os.readlink(name), name))
                 reading(target)
             return
         seen.add("r" + name)
@@ -134,7 +163,9 @@ def _watch(path):
             if os.path.exists(source):
                 reading(source)
                 return
-        sign = "-" if info is None else "%d %d %d %d" % (info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+        sign = "-" if info is None else "%d %d %d " % (info.st_ino, info.st_size, info.st_mtime_ns)
+        if info is not None:  # of its log SQLite sets the owner anew when root opens it
+            sign += "*" if name.endswith("-wal") else str(info.st_ctime_ns)
         say("r", sign + "\t" + name)
 
     def made(name):
@@ -165,7 +196,7 @@ def _watch(path):
         name = real(args[0] if args[0] is not None else ".")
         if name is None:
             return
-        name = os.path.realpath(name)
+        name = without_links(name)
         caller = sys._getframe(2).f_code.co_filename
         importing = caller.startswith("<frozen importlib")
         if name + "/" in sites:
@@ -205,10 +236,14 @@ def _watch(path):
             name = os.fsdecode(args[0])
             name = name[5:].partition("?")[0] if name.startswith("file:") else name
             name = real(name)
-            if name is not None and not os.path.exists(name):
+            if name is None:
+                return
+            if not os.path.exists(name):
                 made(name)
-            else:
-                reading(name)
+                return
+            reading(name)
+            for beside in ("-wal", "-journal"):  # what was written last may stand there, and be read from there
+                reading(without_links(name) + beside)
 
     def found_program(program, environment):
         program = os.fsdecode(program)

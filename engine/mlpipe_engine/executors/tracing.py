@@ -83,6 +83,9 @@ def traced(path: str) -> tuple[list[Record], int] | None:
         if record is None:
             continue
         found.append(record)
+        way = _way(arguments, record[1], bool(real)) if ok else ""
+        if way:
+            found.append(("t", way))
         if record[0] == "r" and pid in fresh and _STARTUP.search(record[1]):
             images += 1
             fresh.discard(pid)
@@ -115,6 +118,17 @@ def _record(name: bytes, arguments: bytes, ok: bool, real: str, rest: bytes) -> 
     if b"O_WRONLY" in flags:
         return None
     return ("r", f"\t{path}")
+
+
+def _way(arguments: bytes, text: str, is_real: bool) -> str:
+    """The path that was asked for, where it went by a link and so is another than the one in `text`; "" where it did not."""
+    found = _TEXT.search(arguments)
+    if found is None:
+        return ""
+    folder = _FOLDER.match(arguments)
+    asked = os.path.join(_unescaped(folder[1]) if folder else "/", _unescaped(found[1]))
+    plain = "/" + "/".join(part for part in asked.split("/") if part not in ("", "."))
+    return "" if is_real and plain == text.rpartition("\t")[2] else asked
 
 
 def _joined(arguments: bytes, last: str) -> str:
