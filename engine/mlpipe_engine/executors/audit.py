@@ -123,17 +123,19 @@ def is_silent(scope: Scope) -> bool:
 
 
 def records(scope: Scope) -> list[Record] | None:
-    """None: something could not be recorded."""
+    """None: something could not be recorded. Raises FilesystemError: the records are there and cannot be read."""
     try:
         with open(scope.file, "rb") as file:
             body = file.read().split(b"\0\0", 1)[1]
-    except (OSError, IndexError):
+    except (FileNotFoundError, IndexError):
         return None
+    except OSError as error:
+        raise FilesystemError.of(error, "read", scope.file) from error
     return [(text[:1], text[1:]) for text in map(os.fsdecode, body.split(b"\0")) if text]
 
 
 def judge(scope: Scope, stats: StatCache) -> tuple[Undeclared, str]:
-    """What the step used, and, when that cannot be told or hashed, why its result may not serve again."""
+    """What the step used, and, when that cannot be told or hashed, why its result may not serve again. Raises FilesystemError."""
     noted = records(scope)
     if noted is None:
         return Undeclared(audit="not audited: its reads could not be recorded"), "what it read could not be recorded"

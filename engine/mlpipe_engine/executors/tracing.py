@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from functools import lru_cache
 
-from mlpipe_engine.errors import EnvironmentProblem
+from mlpipe_engine.errors import EnvironmentProblem, FilesystemError
 
 Record = tuple[str, str]
 
@@ -53,12 +53,14 @@ _STARTUP = re.compile(r"/encodings/(__init__\.py|__pycache__/__init__\.[\w.-]+\.
 
 
 def traced(path: str) -> tuple[list[Record], int] | None:
-    """The records, and how many Python interpreters started; None when there is no trace."""
+    """The records, and how many Python interpreters started; None when there is no trace. Raises FilesystemError."""
     try:
         with open(path, "rb") as file:
             lines = file.read().split(b"\n")
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise FilesystemError.of(error, "read", path) from error
     found: list[Record] = []
     waiting: dict[bytes, bytes] = {}
     fresh: set[bytes] = set()

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat as st
 import time
 from dataclasses import dataclass, field
 
+from mlpipe_engine.errors import FilesystemError
 from mlpipe_engine.executors.staging import Layout
 from mlpipe_engine.model.records import MetricRecord
 from mlpipe_engine.runner.step_events import read_events
@@ -38,7 +40,7 @@ class StepEvents:
 
 
 class Follower:
-    """One per attempt. `read` is cheap when nothing happened: a stat of one file and of two logs."""
+    """One per attempt. `read` is cheap when nothing happened: a stat of one file and of two logs. It raises FilesystemError."""
 
     def __init__(self, layout: Layout, step: str, max_log_bytes: int = 1_000_000_000) -> None:
         self._layout = layout
@@ -53,11 +55,17 @@ class Follower:
             self._index_logs()
         batch = StepEvents()
         try:
-            size = os.stat(self._layout.events).st_size
+            info = os.lstat(self._layout.events)
         except OSError:
             return batch
+        size = info.st_size if st.S_ISREG(info.st_mode) else 0  # whatever else a step put there says nothing
         while self._offset < size:
-            events, offset = read_events(self._layout.events, self._offset)
+            try:
+                events, offset = read_events(self._layout.events, self._offset)
+            except FileNotFoundError:
+                break
+            except OSError as error:
+                raise FilesystemError.of(error, "read", self._layout.events) from error
             if offset == self._offset:
                 break
             self._offset = offset
@@ -75,14 +83,17 @@ class Follower:
             if size > self._max_log_bytes:
                 _cut_log(f"{self._layout.step_dir}/logs/{stream}.log", size, self._max_log_bytes // 2)
         line = f"{(time.monotonic() - self._began) * 1000:.0f} {sizes[0]} {sizes[1]}\n"
+        index = f"{self._layout.step_dir}/logs/times"
         try:
-            fd = os.open(f"{self._layout.step_dir}/logs/times", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fd = os.open(index, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                os.write(fd, line.encode())
+            finally:
+                os.close(fd)
         except FileNotFoundError:
             return  # the folder was deleted under the step; the run notices by itself when that was all of the project
-        try:
-            os.write(fd, line.encode())
-        finally:
-            os.close(fd)
+        except OSError as error:
+            raise FilesystemError.of(error, "write", index) from error
 
     def _sort(self, event: dict[str, object], batch: StepEvents) -> None:
         target = str(event.get("target") or "")
