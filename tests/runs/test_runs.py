@@ -369,3 +369,17 @@ def test_the_run_folder_shows_everything_and_command_sh_repeats_the_step(world: 
     repeated = world.run()
     folder = Path(repeated.engine.run_dir(repeated.record.id))  # a run that repeats another has its folder when it is asked for
     assert folder == world.root / ".mlpipe/runs/test/2" and (folder / "s/logs/stdout.log").read_text() == "hello\n"
+
+
+def test_bytecode_of_the_step_side_that_was_cut_short_is_made_anew(world: World) -> None:
+    """Python leaves such a file on a full disk, and takes it for whole from then on."""
+    world.write("src/main.py", "from mlpipe_run import Run\nRun.get_context().log('x', 1)\n")
+    world.define('p = Pipeline(ws, [PythonScriptStep("main.py", name="s", source_directory="src")])')
+    assert world.cli("run").returncode == 0
+    torn = [*(world.root / ".mlpipe/sdk").rglob("*.pyc")]
+    assert {path.name.split(".")[0] for path in torn} == {"mlpipe_run", "sitecustomize"}
+    for path in torn:
+        path.write_bytes(path.read_bytes()[:100])
+    again = world.cli("run", "--force")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert all(path.stat().st_size > 100 for path in torn)

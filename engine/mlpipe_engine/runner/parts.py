@@ -407,4 +407,22 @@ def sdk_dir(state_dir: str) -> str:
                 os.replace(temporary, path)
     except OSError as error:
         raise FilesystemError.of(error, "write", path) from error
+    _drop_torn_bytecode(folder)
     return folder
+
+
+def _drop_torn_bytecode(folder: str) -> None:
+    """Python writes a short .pyc on a full disk, takes it for whole ever after, and every step would fail on it."""
+    from importlib.machinery import SourcelessFileLoader
+
+    caches = (f"{place}/__pycache__" for place in (folder, f"{folder}/audit"))
+    for path in [f"{cache}/{name}" for cache in caches if os.path.isdir(cache) for name in os.listdir(cache)]:
+        try:
+            SourcelessFileLoader("torn", path).get_code("torn")
+        except ImportError:
+            continue  # of another Python
+        except (EOFError, ValueError, TypeError):
+            with suppress(OSError):
+                os.unlink(path)
+        except OSError:
+            continue
