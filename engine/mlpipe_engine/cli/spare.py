@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> NoReturn:
     root, fd = arguments[0], int(arguments[1])
     os.set_inheritable(fd, False)
     from mlpipe_engine.engine.standby import Line, StandBy
 
-    return StandBy(root, Line(fd)).serve()
+    stand_by = StandBy(root, Line(fd))
+    code = stand_by.serve()
+    sys.stdout.flush()
+    os._exit(code)  # the last connection that is closed merges the log, and the first write after that waits for the disk
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

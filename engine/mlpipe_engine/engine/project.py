@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Self
 
 from mlpipe_engine.config.pools import read_pools
@@ -238,6 +238,7 @@ def _import_ahead() -> None:
     from mlpipe_engine.store import journal, recorder, step_writes, uptodate  # noqa: F401
 
 
+@cache
 def _boot_id() -> str:
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

@@ -27,11 +27,11 @@ from mlpipe_engine.store import runs as run_rows
 
 if TYPE_CHECKING:
     from mlpipe_engine.definitions.loader import Definitions
-    from mlpipe_engine.executors.process import ProcessExecutor
     from mlpipe_engine.model.datasets import DatasetVersionRecord
     from mlpipe_engine.model.spec import DatasetUse, Registration
     from mlpipe_engine.model.views import Plan
     from mlpipe_engine.runner.decisions import Decisions
+    from mlpipe_engine.runner.hosting import Ahead
     from mlpipe_engine.runner.repeat import Repeater
 
 
@@ -215,9 +215,8 @@ class Running(DatasetVerbs):
         return self._host(run, decided, lock, sink)
 
     def _host(
-        self, run: RunRecord, decided: tuple[Decisions, frozenset[str]], lock: int, sink: Sink, executor: ProcessExecutor | None = None
+        self, run: RunRecord, decided: tuple[Decisions, frozenset[str]], lock: int, sink: Sink, ahead: Ahead | None = None
     ) -> RunRecord:  # fmt: skip
-        """`executor`: one whose supervisor stands already."""
         from mlpipe_engine.runner.hosting import Site, host_run
         from mlpipe_engine.store.share import Uses
 
@@ -226,7 +225,7 @@ class Running(DatasetVerbs):
         try:
             site = Site(
                 root=self.root, state_dir=self.state_dir, config=self.config, database=self._reading(), artifacts=self._artifacts(uses.protect),
-                can_trace=self.tracing_problem() == "", executor=executor,
+                can_trace=self.tracing_problem() == "", ahead=ahead,
             )  # fmt: skip
             host_run(site, run, decisions, selection, sink)
             self._register_outputs(run, decisions)

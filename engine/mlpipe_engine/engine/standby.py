@@ -89,6 +89,8 @@ class StandBy:
         self._standing: Standing | None = None
         self._gone: Standing | None = None
         """What stood before something could not be read any more."""
+        self._ready: Ready | None = None
+        """A run of what is wanted, where nothing has happened since it was made."""
 
     def serve(self) -> int:
         first = self._line.read()
@@ -120,12 +122,23 @@ class StandBy:
             return
         self._say_ready(look)
         self._get_ready()
+        self._rehearse()
 
     def _get_ready(self) -> None:
         """Ahead of the next run; what fails here fails again, and is told, when there is one."""
         if self._engine is not None and self._standing is not None:
             with suppress(MlpipeError):
                 self._engine.make_ready(self._standing.as_written, self._standing.warm_starts(self._engine.state_dir))
+
+    def _rehearse(self) -> None:
+        """Once: what a look, a decision and a run do the first time is done now, while nobody waits."""
+        if self._engine is None or self._standing is None:
+            return
+        from mlpipe_engine.engine.rehearsing import rehearse
+
+        with suppress(MlpipeError):
+            self._standing.rehearse()
+            rehearse(self._engine.make_ready(self._standing.as_written).executor)
 
     def _say_ready(self, look: Look) -> None:
         assert self._standing is not None and self._engine is not None
@@ -186,6 +199,7 @@ class StandBy:
     def _want_everything(self) -> None:
         """Asked for by a person: everything that a plain run would run."""
         if self._standing is not None:
+            self._ready = None
             self._standing.sync()
             self._standing.wanted |= set(self._standing.to_run())
         self._line.say(
@@ -209,6 +223,19 @@ class StandBy:
     # ---- looking
 
     def look(self, paths: list[str] | None, number: int) -> None:
+        self._ready = None
+        self._answer_look(paths, number)
+        if self._standing is not None and self._standing.wanted:
+            with suppress(MlpipeError):
+                self._make_run()
+
+    def _make_run(self) -> None:
+        """While the watcher still waits for the file to settle: what a run of what is wanted is made from. Raises MlpipeError."""
+        assert self._engine is not None and self._standing is not None
+        self._engine.reap()
+        self._ready = self._standing.ready(whole_below=WHOLE_STEPS)
+
+    def _answer_look(self, paths: list[str] | None, number: int) -> None:
         from mlpipe_engine.runner.standing import MustReload
 
         try:
@@ -254,9 +281,9 @@ class StandBy:
             self._line.say(nothing=True)
             return False
         try:
-            self._standing.sync()
-            tags = tuple((str(name), str(value)) for name, value in wish["tags"])
-            ready = self._standing.ready(tags, whole_below=WHOLE_STEPS)
+            if self._standing.sync() or self._ready is None:
+                self._make_run()
+            ready = self._ready
         except MlpipeError as error:
             self._line.say(failed=_document(error), n=-3)
             return False
@@ -264,7 +291,7 @@ class StandBy:
             self._line.say(nothing=True)
             return False
         try:
-            self._host(self._engine, self._standing, ready)
+            self._host(self._engine, self._standing, ready.tagged((str(name), str(value)) for name, value in wish["tags"]))
         except MlpipeError as error:
             self._line.tell(failed=_document(error), n=-3)
         return True

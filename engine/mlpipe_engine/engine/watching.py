@@ -18,6 +18,7 @@ from mlpipe_engine.store import runs as run_rows
 if TYPE_CHECKING:
     from mlpipe_engine.executors.process import ProcessExecutor
     from mlpipe_engine.model.execution import WarmStart
+    from mlpipe_engine.runner.hosting import Ahead
     from mlpipe_engine.runner.standing import Ready
     from mlpipe_engine.runner.watcher import Watcher
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class WatchVerbs(Experimenting):
     """`watcher` is for whoever looks on (command line, terminal UI); `host_ready` and `supersede` are what it is made with."""
 
-    _made_ready: tuple[str, ProcessExecutor] | None = None
+    _made_ready: tuple[str, Ahead] | None = None
 
     def watcher(self, pipeline: str | None, options: SubmitOptions) -> Watcher:
         """A watcher of one pipeline (None: the default one); nothing happens before its `run`. Parameters stand in `options`.
@@ -35,7 +36,13 @@ class WatchVerbs(Experimenting):
         from mlpipe_engine.runner.watcher import Watcher
 
         self._writable()
-        return Watcher(self.root, pipeline, options, supersede=self.supersede, forget=self._forget_unstarted)
+        return Watcher(
+            self.root, pipeline, options, supersede=self.supersede, forget=self._forget_unstarted, merge=self._merge_log
+        )
+
+    def _merge_log(self) -> None:
+        if os.path.isdir(self.state_dir):
+            self._writable().checkpoint()
 
     def supersede(self, run_id: str, steps: tuple[str, ...]) -> None:
         """Ask a runner to stop these steps, and not to start them; what does not need them goes on."""
@@ -50,32 +57,40 @@ class WatchVerbs(Experimenting):
         self.remove_runs((run,))
         return True
 
-    def make_ready(self, spec: PipelineSpec, warm: Iterable[tuple[str, WarmStart]] = ()) -> tuple[str, ProcessExecutor]:
+    def make_ready(
+        self, spec: PipelineSpec, warm: Iterable[tuple[str, WarmStart]] = (), lent: ProcessExecutor | None = None
+    ) -> Ahead:  # fmt: skip
         """Do now what the next run of this pipeline would have to do between a save and its first step.
 
-        `warm`: programs and what they preload, for steps to be forked from.
+        `warm`: programs and what they preload, for steps to be forked from. `lent`: an executor to use instead of one of its own.
         """
-        from mlpipe_engine.executors.process import ProcessExecutor
+        from mlpipe_engine.runner.hosting import Ahead
+        from mlpipe_engine.runner.parts import sdk_dir
 
         database = self._writable()
+        sdk_dir(self.state_dir)
         with database.write() as db:
             kept = run_rows.keep_spec(db, spec)
-        executor = self._made_ready[1] if self._made_ready else ProcessExecutor()
-        executor.launch()
+        ahead = self._made_ready[1] if self._made_ready else Ahead(self.state_dir, self.config, lent)
         for python, wish in warm:
-            executor.warm_up(python, wish)
-        self._made_ready = kept, executor
+            ahead.executor.warm_up(python, wish)
+        self._made_ready = kept, ahead
         self.tracing_problem()
-        return self._made_ready
+        return ahead
 
     def host_ready(self, spec: PipelineSpec, ready: Ready, begun: Callable[[str, int], None], sink: Sink) -> RunRecord:
-        """Host a run that is decided already, in this process. `begun` is told its id and number before its first step starts."""
-        kept, executor = self._made_ready or self.make_ready(spec)
+        """Host a run that is decided already, in this process. `begun` is told its id and number before its first step starts.
+
+        Prereq: `reap`, a moment ago.
+        """
+        if self._made_ready is None:
+            self.make_ready(spec)
+        assert self._made_ready is not None
+        (kept, ahead), self._made_ready = self._made_ready, None
         from mlpipe_engine.planning import parameters
         from mlpipe_engine.runner.record import utc_now
 
         self._register_inputs(ready.decisions, ready.selection)
-        self.reap()
         run_id = uuid4().hex
         lock = locks.try_lock(self._life_path(run_id), f"pid {os.getpid()}")
         assert lock is not None, "nobody else knows this id"
@@ -88,4 +103,4 @@ class WatchVerbs(Experimenting):
         run = self._runs().get(run_id)
         begun(run_id, run.number)
         ready.decisions.resolver.say = self.say
-        return self._host(run, (ready.decisions, ready.selection), lock, sink, executor)
+        return self._host(run, (ready.decisions, ready.selection), lock, sink, ahead)

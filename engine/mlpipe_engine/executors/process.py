@@ -36,6 +36,8 @@ class ProcessExecutor:
         self._mark = uuid4().hex
         """In the environment of warm interpreters: the kernel shows a step forked from one with the environment that had."""
         self.warm_starts = 0
+        self.is_lent = False
+        """To a run that is not its last one: `close` leaves the supervisor standing."""
 
     def wake_by(self, fd: int) -> None:
         """From now on `wait` also returns early when this one is readable."""
@@ -87,6 +89,9 @@ class ProcessExecutor:
 
     def close(self) -> None:
         """The supervisor sees the end of the connection, ends every step and leaves; waits for that."""
+        if self.is_lent:
+            self._wake_fd = None
+            return
         if self._socket is not None:
             self._socket.close()
             self._socket = None

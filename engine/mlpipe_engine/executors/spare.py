@@ -21,12 +21,12 @@ _TOP = frozenset(("in", "out", "logs", "tmp", "code", "step.json"))
 
 
 class SpareFolders:
-    """Of one run; `folder` is its own and goes with it."""
+    """Of one run; `folder` is its own and goes with it. `made`: empty step directories that lie there already, as folders 0, 1, ..."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, made: tuple[str, ...] = ()) -> None:
         self._folder = folder
-        self._free: list[str] = []
-        self._count = 0
+        self._free = list(made)
+        self._count = len(made)
         self._mode = 0
         self._links: dict[str, str] = {}
         self._made = 0
@@ -50,7 +50,7 @@ class SpareFolders:
         try:
             if sys.platform != "linux" or not self._is_plain(layout):
                 return False
-            if not self._count:
+            if not self._count or not os.path.isdir(self._folder):
                 os.makedirs(self._folder, exist_ok=True)
             for path in layout.inputs.values():
                 os.unlink(path)

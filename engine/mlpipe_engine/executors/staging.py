@@ -94,7 +94,7 @@ def lay_out(
     """
     try:
         if lay_out_code is not None or take_spare is None or not take_spare(step_dir):
-            _make_folders(step_dir, lay_out_code)
+            make_folders(step_dir, lay_out_code)
         layout = Layout(
             step_dir,
             {item.name: _lend(item, step_dir, link) for item in inputs},
@@ -116,7 +116,8 @@ def laid_out(step: StepSpec, step_dir: str) -> Layout:
     )
 
 
-def _make_folders(step_dir: str, lay_out_code: Callable[[str], None] | None) -> None:
+def make_folders(step_dir: str, lay_out_code: Callable[[str], None] | None) -> None:
+    """Those of a step directory that every step has. Raises OSError."""
     os.makedirs(step_dir)
     for name in ("in", "out", "logs", "tmp"):
         os.mkdir(f"{step_dir}/{name}")

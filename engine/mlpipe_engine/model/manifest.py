@@ -62,6 +62,11 @@ class Manifest:
             return ""
         return fingerprint_of("loose", [encode(self._environment.loose_digest), *self._without_code()])
 
+    @property
+    def environment_digest(self) -> str:
+        """Of the entries of what runs the step; equal for most steps of a project."""
+        return self._environment.digest
+
     @cached_property
     def _environment(self) -> _Environment:
         """It goes in as its own digest: it is the bulk of a manifest, and the same for most steps."""

@@ -16,7 +16,7 @@ from mlpipe_engine.model.spec import PipelineSpec, StepSpec
 from mlpipe_engine.planning.explain import code_causes, manifest_causes
 from mlpipe_engine.runner.record import utc_now
 from mlpipe_engine.store import acceptances
-from mlpipe_engine.store.documents import ManifestTexts, read_manifest, write_manifest
+from mlpipe_engine.store.documents import read_manifest, split_manifest, write_manifest
 from mlpipe_engine.store.results import ResultQueries
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def accept(database: Database, decisions: Decisions, plan: Plan, step: StepSpec,
         raise InputError(f"the result of step {step.name!r} of run {result.run_number} is gone or damaged", hint="Run the step.")
     if planned.code is not None:
         decisions.snapshots.save(planned.code, decisions.resolver.directory(step))
-    parts = ManifestTexts().split(manifest)
+    parts = split_manifest(manifest)
     now = utc_now()
     with database.write() as db:
         write_manifest(db, manifest.fingerprint, parts)

@@ -6,13 +6,17 @@ Called by `engine` in the process that holds the run's lock.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from mlpipe_engine.errors import FilesystemError
+from mlpipe_engine.executors import staging
 from mlpipe_engine.executors.leases import Leases
 from mlpipe_engine.executors.process import ProcessExecutor
 from mlpipe_engine.executors.routing import RoutingExecutor
@@ -39,6 +43,35 @@ if TYPE_CHECKING:
     from mlpipe_engine.store.database import Database
 
 
+class Ahead:
+    """What the next run needs, whichever it will be, made while nobody waits for it."""
+
+    def __init__(self, state_dir: str, config: ProjectConfig, executor: ProcessExecutor | None = None) -> None:
+        self.executor = executor or ProcessExecutor()
+        self.executor.launch()
+        self.journal = Journal(state_dir)
+        self.recorder = Recorder(state_dir, _nothing_yet, self.journal, merges=False)
+        self.leases = _leases(config)
+        self.step_dir = os.path.join(state_dir, "spare", uuid4().hex, "0")
+        """An empty one. Another run may clean it up meanwhile."""
+        with suppress(OSError):
+            staging.make_folders(self.step_dir, None)
+
+    def close(self) -> None:
+        """For one that no run has taken."""
+        self.executor.close()
+        self.recorder.close()
+        shutil.rmtree(os.path.dirname(self.step_dir), ignore_errors=True)
+
+
+def _nothing_yet() -> None:
+    raise AssertionError("the recorder is told how to sync before anything is put")
+
+
+def _leases(config: ProjectConfig) -> Leases:
+    return Leases(cpus=config.compute(config.default_compute).cpus)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Site:
     """The project a run is hosted in."""
@@ -51,8 +84,7 @@ class Site:
     """The store the recorder syncs is the one the loop publishes to."""
     can_trace: bool
     """Whether this file system shows which code files a step read."""
-    executor: ProcessExecutor | None = None
-    """One that was launched ahead; None: one is made."""
+    ahead: Ahead | None = None
 
 
 def host_run(site: Site, run: RunRecord, decisions: Decisions, selection: frozenset[str], sink: Callable[[Event], None]) -> None:
@@ -65,11 +97,18 @@ def host_run(site: Site, run: RunRecord, decisions: Decisions, selection: frozen
         except OSError:
             pass  # full: it wakes anyway; closed: nobody sleeps any more
 
-    journal = _journal(site)
-    recorder = Recorder(site.state_dir, site.artifacts.sync, journal)
+    journal = site.ahead.journal if site.ahead is not None else Journal(site.state_dir)
+    journal.begin(site.database)
+    is_watched = run.source == "watch"  # the next save follows soon, and is not to wait for the disk
+    recorder = (
+        site.ahead.recorder
+        if site.ahead is not None
+        else Recorder(site.state_dir, site.artifacts.sync, journal, merges=not is_watched)
+    )
+    recorder.syncs_with(site.artifacts.sync)
     recorder.on_failure(wake)
     recorder.after_group(wake)
-    leases = Leases(cpus=site.config.compute(site.config.default_compute).cpus)
+    leases = site.ahead.leases if site.ahead is not None else _leases(site.config)
     with Signals(wake) as signals:
         try:
             parts = _parts(site, run, decisions, selection, recorder, journal, leases, signals, wake, reading)
@@ -96,7 +135,7 @@ def _parts(
     }  # fmt: skip
     results_of = results.ResultQueries(site.database)
     decisions.use_store(site.database, results_of, site.artifacts)
-    executor = site.executor or ProcessExecutor()
+    executor = site.ahead.executor if site.ahead is not None else ProcessExecutor()
     executor.wake_by(wake_fd)
     return RunParts(
         root=site.root, state_dir=site.state_dir, workspace=site.config.name, spec=decisions.spec, options=decisions.options,
@@ -114,8 +153,14 @@ def _parts(
 
 def _spare(site: Site, run: RunRecord) -> SpareFolders:
     folder, lives = os.path.join(site.state_dir, "spare"), os.path.join(site.state_dir, "locks", "runs")
-    sweep(folder, lambda run_id: run_id != run.id and is_held(os.path.join(lives, run_id)))  # this one may go on after a crash
-    return SpareFolders(os.path.join(folder, run.id))
+    ours = os.path.dirname(site.ahead.step_dir) if site.ahead is not None else os.path.join(folder, run.id)
+    sweep(
+        folder,
+        lambda name: (
+            (site.ahead is not None and name == os.path.basename(ours)) or (name != run.id and is_held(os.path.join(lives, name)))
+        ),
+    )  # that of this run may be there after a crash
+    return SpareFolders(ours, (site.ahead.step_dir,) if site.ahead is not None else ())
 
 
 def _deliveries(
@@ -135,12 +180,6 @@ def _deliveries(
 def _superseded(queries: runs.RunQueries, run: RunRecord) -> tuple[str, ...]:
     """Only runs of a watcher are."""
     return queries.superseded(run.id) if run.source == "watch" else ()
-
-
-def _journal(site: Site) -> Journal:
-    journal = Journal(site.state_dir)
-    journal.begin(site.database)
-    return journal
 
 
 def _place(folder: str) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from mlpipe_engine.model.states import State
 from mlpipe_engine.runner.collect import Collected
 from mlpipe_engine.runner.follow import StepEvents
 from mlpipe_engine.store import journal, results, row_counts, runs
-from mlpipe_engine.store.documents import ManifestTexts, pairs, unpairs
+from mlpipe_engine.store.documents import manifest_documents, pairs, unpairs
 from mlpipe_engine.store.recorder import Recorder
 from mlpipe_engine.store.step_writes import NewResult, StepWrite
 
@@ -47,7 +47,6 @@ class StepRows:
         self._acknowledge = acknowledge
         self._index: dict[str, int] = {}
         self._marks = count(1)
-        self._texts = ManifestTexts()
         self._counted: dict[str, float | None] = {}
 
     def number_steps(self, index: Mapping[str, int], first_mark: int) -> None:
@@ -76,7 +75,7 @@ class StepRows:
             "snapshot": plan.code.digest if plan.code else "", "expected_seconds": plan.expected_seconds,
         }  # fmt: skip
         event = self._event(step, State.PREPARING, causes=because, expected_seconds=plan.expected_seconds)
-        self._change(step, columns, event, documents=self._texts.documents(plan.manifest))
+        self._change(step, columns, event, documents=manifest_documents(plan.manifest))
 
     def running(self, step: str, attempt: int, expected: float | None) -> None:
         now = utc_now()
@@ -107,7 +106,7 @@ class StepRows:
         }  # fmt: skip
         event = self._event(step, State.REUSED, now, seconds=result.seconds, reused_from=result.run_number, causes=note)
         known = plan.manifest.fingerprint == result.fingerprint  # then its text was written with the result
-        documents = () if known else self._texts.documents(plan.manifest)
+        documents = () if known else manifest_documents(plan.manifest)
         copied = (result.run_number, result.step, step)
         self._change(step, columns, event, documents=documents, copied=copied, told=True)
 

@@ -13,11 +13,12 @@ import stat as st
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mlpipe_engine.definitions.witness import signature_of
-from mlpipe_engine.errors import SnapshotError
+from mlpipe_engine.errors import MlpipeError, SnapshotError
 from mlpipe_engine.executors import audit
 from mlpipe_engine.hashing.files import hash_bytes
 from mlpipe_engine.hashing.scan import scan_tree
@@ -28,6 +29,7 @@ from mlpipe_engine.model.trees import Entry, Tree
 from mlpipe_engine.model.watch import FileEdit, Look
 from mlpipe_engine.planning.graph import reachable, topological, upstream
 from mlpipe_engine.runner.planning import decide_in_order
+from mlpipe_engine.store.documents import manifest_documents
 
 if TYPE_CHECKING:
     from mlpipe_engine.definitions.loader import Definitions
@@ -51,6 +53,9 @@ class Ready:
     decisions: Decisions
     selection: frozenset[str]
     plans: tuple[StepPlan, ...]
+
+    def tagged(self, tags: Iterable[tuple[str, str]]) -> Ready:
+        return replace(self, options=replace(self.options, tags=tuple(sorted((*self.options.tags, *tags)))))
 
 
 @dataclass(frozen=True)
@@ -181,6 +186,27 @@ class Standing:
 
     def file_count(self) -> int:
         return sum(1 for info in self._stats.seen.values() if info is not None and st.S_ISREG(info.st_mode))
+
+    def rehearse(self) -> None:
+        """Go the way of one changed file up to what a run is made from; nothing is decided otherwise, and nothing wanted, afterwards."""
+        names = (key for key, info in self._stats.seen.items() if info is not None and st.S_ISREG(info.st_mode))
+        paths = (os.path.join(self.root, key) for key in names)
+        path = next((path for path in paths if path not in self._definition_paths and self._belongs(path)), None)
+        if path is None or self.wanted or not self._plans:
+            return
+        with suppress(MustReload, MlpipeError):
+            self.look((path,))
+            plans = self._replanned({self._names(self._plans)[-1]}, self._decisions.renewed(self._decisions.resolver))
+            for plan in plans.values():
+                if plan.manifest is not None:
+                    manifest_documents(plan.manifest)
+        if not self.wanted:
+            self.wanted = {self._names(self._plans)[-1]}
+            try:
+                with suppress(MlpipeError):
+                    self.ready(whole_below=0)
+            finally:
+                self.wanted = set()
 
     # ---- looking
 
@@ -466,11 +492,11 @@ class Standing:
                 anew.discard(name)
         return {name: planned[name] for name in closure}
 
-    def sync(self) -> None:
-        """Results that were made or withdrawn since are taken into account; nothing becomes wanted by it."""
+    def sync(self) -> bool:
+        """Results that were made or withdrawn since are taken into account; nothing becomes wanted by it. Whether there were any."""
         newest = self._decisions.store_epoch()
         if newest == self._results_seen:
-            return
+            return False
         self._results_seen = newest
         stale = {name for name, plan in self._plans.items() if not isinstance(plan.decision, Reuse)}
         if stale:
@@ -479,6 +505,7 @@ class Standing:
             self._decisions = decisions
             for name in stale:
                 self._note_undeclared(name)
+        return True
 
     def warm_starts(self, state_dir: str) -> set[tuple[str, WarmStart]]:
         """The warm interpreters that steps of this pipeline are forked from."""
@@ -519,7 +546,7 @@ class Standing:
         now = self.keys(name for name in keys if name in self._plans)
         self.wanted |= {name for name, key in now.items() if key != keys[name]}
 
-    def ready(self, tags: tuple[tuple[str, str], ...], *, whole_below: int) -> Ready | None:
+    def ready(self, *, whole_below: int) -> Ready | None:
         """What a run of the wanted steps is made of; None when nothing is wanted. Raises InputError.
 
         The run covers the wanted steps and all below them; in a pipeline of at most `whole_below` steps also those that are reused.
@@ -544,7 +571,7 @@ class Standing:
                 decisions.note_changed(name, decision.because)
         decisions.keep_plan(plans.values())
         first = self._names(name for name in covered if not any(parent in covered for parent in self._parents[name]))
-        options = replace(self.options, from_steps=first, tags=tuple(sorted((*self.options.tags, *tags))), source="watch")
+        options = replace(self.options, from_steps=first, source="watch")
         return Ready(options, decisions, frozenset(plans), tuple(plans.values()))
 
     def _with_what_it_needs(self, covered: frozenset[str]) -> frozenset[str]:

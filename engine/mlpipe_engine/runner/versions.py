@@ -98,8 +98,8 @@ def register_inputs(decisions: Decisions, selection: frozenset[str], database: D
     from mlpipe_engine.model.datasets import manifest_digest
 
     done: set[object] = set()
-    for step in decisions.spec.steps:
-        for item in step.inputs if step.name in selection else ():
+    for step in [step for step in decisions.spec.steps if step.name in selection]:
+        for item in step.inputs:
             use = item.use
             if use is None or use.register is None or use.definition is None or not isinstance(item.source, PathSource):
                 continue

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,8 @@ _SPARE_SECONDS = 0.1
 _UNREAD_SECONDS = 60.0
 _ECHO_SECONDS = 3.0
 _ABSENT_SECONDS = 0.5
+_MOST_AGE = 0.004
+"""Of a kernel whose file times are those of its last tick, too much would be believed."""
 _MOST_BACKOFF_SECONDS = 30.0
 
 
@@ -74,14 +77,15 @@ class _Early:
 
 
 class Watcher:
-    """Prereq: the project has a store. `supersede` asks a runner to stop steps; `forget` removes a run that never began."""
+    """Prereq: the project has a store. `supersede` asks a runner to stop steps; `forget` removes a run that never began; `merge`: at
+    the end, what its runs left in the log of the store goes into the one file."""
 
     def __init__(
         self, root: str, pipeline: str | None, options: SubmitOptions, *,
-        supersede: Callable[[str, tuple[str, ...]], None], forget: Callable[[str], bool],
+        supersede: Callable[[str, tuple[str, ...]], None], forget: Callable[[str], bool], merge: Callable[[], None],
     ) -> None:  # fmt: skip
         self._root, self._pipeline, self._options = root, pipeline, options
-        self._supersede, self._forget = supersede, forget
+        self._supersede, self._forget, self._merge = supersede, forget, merge
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._reading, False)
         self._stopped = False
@@ -207,6 +211,8 @@ class Watcher:
             self._lock = None
         for fd in (self._reading, self._writing):
             os.close(fd)
+        with suppress(MlpipeError):
+            self._merge()
 
     def _spawn(self) -> None:
         """A new spare. What runners are making is told to it, so that it does not want that again."""
@@ -257,7 +263,9 @@ class Watcher:
             if process is not None:
                 waiting.register(process.socket, select.POLLIN)
                 sources[process.socket.fileno()] = process
-        ready = [fd for fd, _ in waiting.poll(self._pause() * 1000)]
+        ready = [fd for fd, _ in waiting.poll(int(self._pause() * 1000))]
+        if not ready and (rest := self._pause()) < 0.001:
+            time.sleep(rest)  # poll knows milliseconds only, and of a short window one is much
         now = time.monotonic()
         if self._reading in ready:
             _drain(self._reading)
@@ -330,7 +338,7 @@ class Watcher:
                 self._aside_at = now + LONG_SECONDS
             return
         if not inside or what is What.LOST or self._policy.of(path) != "ignore":
-            self._settling.take(path, what, now)
+            self._settling.take(path, what, now - _age(path) if what is What.CLOSED else now)
 
     def _tell_aside(self, now: float) -> None:
         if self._aside and now >= self._aside_at:
@@ -388,6 +396,7 @@ class Watcher:
         if "ready" in message:
             self._ready(process, message)
         elif "looked" in message and self._early is not None and self._early.number == message["n"]:
+            message["look"] = wire.load(Look, message["looked"])  # while it settles there is time
             self._early.answer = message
             self._asked_at.pop(message["n"])
             self._early.answer["paths"] = self._early.paths
@@ -464,12 +473,22 @@ class Watcher:
         if message.get("scope"):
             self._take_scope(message["scope"])
             self._reload_policy()
-        look = wire.load(Look, message["looked"])
+        look = message["look"] if "look" in message else wire.load(Look, message["looked"])
         if look.again:
             self._settling.put_back(look.again, now)
             return
         self._touched = set(message["touched"])
-        if self._failed and message["n"] >= 0:
+        tell, held = self._tell, list[Told]()
+        self._tell = held.append  # a run is started first and told of then
+        try:
+            self._take_look(look, message["n"], paths, now, act=act)
+        finally:
+            self._tell = tell
+            for told in held:
+                tell(told)
+
+    def _take_look(self, look: Look, number: int, paths: frozenset[str] | None, now: float, *, act: bool) -> None:
+        if self._failed and number >= 0:
             self._failed = False
             self._tell(Note(text="all can be read again"))
         inside = frozenset(path for path in paths or () if path.startswith(self._root + "/"))
@@ -659,6 +678,14 @@ class Watcher:
         self._reload_policy()
         if self._wait_for_turn():
             self._open()
+
+
+def _age(path: str) -> float:
+    """For how long a file is settling already: the event of its save took a moment. Seconds, at most _MOST_AGE."""
+    try:
+        return min(max(time.time() - os.stat(path).st_ctime, 0.0), _MOST_AGE)
+    except OSError:
+        return 0.0
 
 
 def _few(names: set[str]) -> str:

@@ -38,27 +38,27 @@ def read_document(database: Database, digest: str) -> str | None:
     return unpack(rows[0][0]) if rows else None
 
 
-class ManifestTexts:
-    """Manifests as documents. The environment, equal for most steps, is a document of its own that others name."""
+_ENVIRONMENTS: dict[str, tuple[str, str]] = {}
+"""Digest of an environment's entries -> (digest, text) of its document: the bulk of a manifest, and the same for most."""
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[ManifestEntry, ...], tuple[str, str]] = {}
 
-    def split(self, manifest: Manifest) -> tuple[str, str, str]:
-        """(digest of the environment, its text, text of the rest)."""
-        environment = tuple(entry for entry in manifest.entries if entry.section is Section.ENVIRONMENT)
-        known = self._known.get(environment)
-        if known is None:
-            text = wire.dump(environment)
-            known = (hashlib.sha256(text.encode("ascii")).hexdigest(), text)
-            self._known[environment] = known
-        rest = tuple(entry for entry in manifest.entries if entry.section is not Section.ENVIRONMENT)
-        return known[0], known[1], _text(known[0], rest)
+def split_manifest(manifest: Manifest) -> tuple[str, str, str]:
+    """(digest of the environment, its text, text of the rest). The environment is a document of its own that others name."""
+    key = manifest.environment_digest
+    known = _ENVIRONMENTS.get(key)
+    if known is None:
+        text = wire.dump(tuple(entry for entry in manifest.entries if entry.section is Section.ENVIRONMENT))
+        if len(_ENVIRONMENTS) > 128:
+            _ENVIRONMENTS.clear()
+        known = _ENVIRONMENTS[key] = (hashlib.sha256(text.encode("ascii")).hexdigest(), text)
+    rest = tuple(entry for entry in manifest.entries if entry.section is not Section.ENVIRONMENT)
+    return known[0], known[1], _text(known[0], rest)
 
-    def documents(self, manifest: Manifest) -> tuple[tuple[str, str], tuple[str, str]]:
-        """(digest, text) of both."""
-        environment, text, rest = self.split(manifest)
-        return (environment, text), (manifest.fingerprint, rest)
+
+def manifest_documents(manifest: Manifest) -> tuple[tuple[str, str], tuple[str, str]]:
+    """(digest, text) of the environment and of the rest."""
+    environment, text, rest = split_manifest(manifest)
+    return (environment, text), (manifest.fingerprint, rest)
 
 
 _SECTIONS = {section: {"_": "Section", "value": section.value} for section in Section}

@@ -9,7 +9,7 @@ from mlpipe_engine.model import wire
 from mlpipe_engine.model.bundle import Bundle
 from mlpipe_engine.model.records import ArtifactRecord, StepRecord
 from mlpipe_engine.store import results
-from mlpipe_engine.store.documents import ManifestTexts, pairs, write_document, write_manifest
+from mlpipe_engine.store.documents import pairs, split_manifest, write_document, write_manifest
 from mlpipe_engine.store.runs import causes_text
 
 ORIGIN = "imported from"
@@ -29,9 +29,8 @@ def insert(db: sqlite3.Connection, bundle: Bundle, artifacts: Sequence[tuple[Art
          run.error, run.name),
     )  # fmt: skip
     number = int(cursor.lastrowid or 0)
-    texts = ManifestTexts()
     for fingerprint, manifest in bundle.manifests.items():
-        write_manifest(db, fingerprint, texts.split(manifest))
+        write_manifest(db, fingerprint, split_manifest(manifest))
     for record, signature in artifacts:
         results.upsert_artifact(db, record, signature, now)
     for step in bundle.steps:

@@ -29,16 +29,21 @@ class _Entry:
 
 
 class Recorder:
-    """`sync` makes the bytes of published artifacts durable; it is called before a transaction that names any."""
+    """`sync` makes the bytes of published artifacts durable; it is called before a transaction that names any.
+
+    `merges`: at its end the log of the store is merged into the one file. The first write after that waits for the disk.
+    """
 
     def __init__(
-        self, state_dir: str, sync: Callable[[], None], journal: Journal | None = None, *, window_seconds: float = 0.07
-    ) -> None:
+        self, state_dir: str, sync: Callable[[], None], journal: Journal | None = None, *, window_seconds: float = 0.07,
+        merges: bool = True,
+    ) -> None:  # fmt: skip
         self._state_dir = state_dir
         self._sync = sync
         self._journal = journal
         self._writer = StepWriter(journal)
         self._window = window_seconds
+        self._merges = merges
         self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._hurry = threading.Event()
         self._failed: BaseException | None = None
@@ -53,6 +58,10 @@ class Recorder:
                 "cannot start a thread: the system refused it",
                 hint="Raise the limit of processes or of memory (ulimit -u, ulimit -v).",
             ) from error
+
+    def syncs_with(self, sync: Callable[[], None]) -> None:
+        """For one that was made before the artifact store of its run. Prereq: nothing was put yet."""
+        self._sync = sync
 
     def on_failure(self, callback: Callable[[], None]) -> None:
         self._on_failure = callback
@@ -113,7 +122,7 @@ class Recorder:
                     database = Database.open(self._state_dir, create=True)
                 assert database is not None
                 self._write(database, group)
-            if database is not None:
+            if database is not None and self._merges:
                 database.checkpoint()
         except BaseException as error:  # the runner thread reports it
             self._failed = error if isinstance(error, Exception) else RuntimeError(repr(error))

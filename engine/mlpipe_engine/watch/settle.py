@@ -65,7 +65,7 @@ class Settling:
             return
         if not self:
             self._first = now
-        self._latest = now
+        self._latest = max(self._latest, now) if self else now
         self.count += 1
         if what is What.LOST or len(self._last) >= MOST_PATHS:
             self._lost = True
