@@ -480,16 +480,16 @@ class Standing:
         beside = {parent for name in closure for parent in self._parents[name] if parent in self._plans} - closure
         anew: set[str] = set()
 
+        def is_other(parent: str, planned: Mapping[str, StepPlan]) -> bool:
+            return parent in anew and _differs(self._plans[parent], planned[parent])
+
         def kept(name: str, planned: Mapping[str, StepPlan]) -> StepPlan | None:
-            if name in closure and (name in touched or not anew.isdisjoint(self._parents[name])):
+            if name in closure and (name in touched or any(is_other(parent, planned) for parent in self._parents[name])):
                 anew.add(name)
                 return None
             return self._plans[name]
 
         planned = decide_in_order(self._names(closure | beside), self._steps, decisions, kept)
-        for name in closure & planned.keys():
-            if name in anew and not _differs(self._plans[name], planned[name]):
-                anew.discard(name)
         return {name: planned[name] for name in closure}
 
     def sync(self) -> bool:
