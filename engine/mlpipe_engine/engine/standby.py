@@ -137,7 +137,9 @@ class StandBy:
         from mlpipe_engine.engine.rehearsing import rehearse
 
         with suppress(MlpipeError):
-            self._standing.rehearse()
+            look = self._standing.rehearse()
+            if look is not None:
+                self._line.say(looked=wire.dump(look), n=-2, touched=self._touched())
             rehearse(self._engine.make_ready(self._standing.as_written).executor)
 
     def _say_ready(self, look: Look) -> None:

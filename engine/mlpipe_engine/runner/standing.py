@@ -187,15 +187,19 @@ class Standing:
     def file_count(self) -> int:
         return sum(1 for info in self._stats.seen.values() if info is not None and st.S_ISREG(info.st_mode))
 
-    def rehearse(self) -> None:
-        """Go the way of one changed file up to what a run is made from; nothing is decided otherwise, and nothing wanted, afterwards."""
+    def rehearse(self) -> Look | None:
+        """Go the way of one changed file up to what a run is made from, with one that did not change.
+
+        Returns a look where it did after all, at this moment.
+        """
         names = (key for key, info in self._stats.seen.items() if info is not None and st.S_ISREG(info.st_mode))
         paths = (os.path.join(self.root, key) for key in names)
         path = next((path for path in paths if path not in self._definition_paths and self._belongs(path)), None)
-        if path is None or self.wanted or not self._plans:
-            return
+        if path is None or self.wanted or not self._plans or _moved(path, self._seen(path)):
+            return None
+        look = None
         with suppress(MustReload, MlpipeError):
-            self.look((path,))
+            look = self.look((path,))
             plans = self._replanned({self._names(self._plans)[-1]}, self._decisions.renewed(self._decisions.resolver))
             for plan in plans.values():
                 if plan.manifest is not None:
@@ -207,6 +211,7 @@ class Standing:
                     self.ready(whole_below=0)
             finally:
                 self.wanted = set()
+        return look if look is not None and (look.steps or any(edit.kind != "same" for edit in look.edits)) else None
 
     # ---- looking
 
