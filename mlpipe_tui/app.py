@@ -15,12 +15,14 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import mlpipe_engine
 from mlpipe_engine.engine import Engine
 from mlpipe_engine.errors import ConfigError, ProjectNotFoundError, nearest
 from mlpipe_engine.model.records import RunRecord
+from mlpipe_engine.model.watch import Asked, Looked, Note, WatchBegan
+from mlpipe_engine.model.watch import Trouble as WatchTrouble
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container
@@ -43,6 +45,9 @@ from mlpipe_tui.viewmodels.shots import DefinitionShot, ProjectShot, RunShot, Tr
 from mlpipe_tui.widgets.bars import HeaderBar, KeyBar
 from mlpipe_tui.widgets.copying import Copy
 from mlpipe_tui.widgets.tones import separated, use_ascii
+
+if TYPE_CHECKING:
+    from mlpipe_tui.watching import Watching
 
 SCREENS: tuple[tuple[str, str, str], ...] = (
     ("1", "Pipeline", "mlpipe_tui.screens.pipeline:PipelineView"),
@@ -172,6 +177,8 @@ class PipelineApp(App[int]):
         self._sources: dict[str, int] = {}
         self.farewell = ""
         self.animation_level = "none"
+        self.watching: Watching | None = None
+        """Watch mode, while it is on."""
 
     # Start and end
 
@@ -351,7 +358,7 @@ class PipelineApp(App[int]):
             text, tone = "the store cannot be read", "bad"
         elif self.pinned is not None and self.shot is not None and self.shot.run.number != self.shot.latest:
             text = f"earlier: {text}"
-        bar.facts = (name, screens, self.active, (text, tone), "")
+        bar.facts = (name, screens, self.active, (text, tone), self.watching.note if self.watching is not None else "")
 
     def now(self) -> datetime:
         return datetime.now().astimezone()
@@ -581,6 +588,54 @@ class PipelineApp(App[int]):
         await self.open_screen("Compare")
         self._views["Compare"].show_runs(runs)  # type: ignore[attr-defined]
 
+    # Watch mode
+
+    def switch_watch(self) -> None:
+        """On: what is saved from now on is run. Off: runs go on."""
+        if self.watching is not None:
+            self.watching.stop()
+            self.watching = None
+            self.tell("watch off; a run that is going on goes on")
+        else:
+            from mlpipe_tui.watching import Watching
+
+            self.log_command(tuple(filter(None, ("watch", self.pipeline_name))))
+            self.watching = Watching(self.bridge, self.pipeline_name, self._watch_told)
+            self.watching.start()
+        self._redraw_header()
+
+    def _watch_told(self, told: object) -> None:
+        watching = self.watching
+        if watching is None:
+            return
+        match told:
+            case WatchBegan():
+                watching.note = f"watch on{': polling' if told.polling else ''}"
+                why = f"; polling, because {told.polling}" if told.polling else ""
+                self.tell(f"watching {told.pipeline}: {told.files} files, {told.folders} folders{why}")
+            case Looked(look=look):
+                self.tell(f"watch: {look}")
+            case Asked(look=look):
+                self._ask_watch(watching, str(look))
+            case Note(text=text):
+                self.tell(f"watch: {text}")
+            case WatchTrouble():
+                self.tell(f"watch: {told.text}  {told.hint}".rstrip(), bad=True)
+                self.load_definitions()
+            case Trouble():
+                self.trouble(told)
+            case None:
+                self.watching = None
+                self.tell("watch ended", bad=True)
+        self._redraw_header()
+
+    def _ask_watch(self, watching: Watching, change: str) -> None:
+        from mlpipe_tui.screens.dialogs import Choice
+
+        lines = [Line.of(one_line(change, limit=300)), Line.of("mlpipe.toml asks before a change of these files runs.")]
+        choices = (("y", "run it"), ("n", "leave it; the next change asks again"))
+        self.push_screen(Choice("A change", lines, choices), lambda answer: watching.answer(answer == "y"))
+
     # Leaving the screen to another program
 
     def leave_to(self, words: tuple[str, ...], *, wait: bool = False) -> None:
@@ -706,6 +761,8 @@ def start(settings: Settings) -> int:
             engine.close()
         mouse = settings.mouse and (engine is None or engine.config.tui.mouse)
         app.run(mouse=mouse)
+        if app.watching is not None:
+            app.watching.stop()
         app.bridge.close()
         if app.next_root is not None:
             settings = Settings(

@@ -47,11 +47,12 @@ class PipelineView(View):
         "The steps of a run: rails lead from a step to those that need it. p shows what the next run would do and why, r starts it.\n"
         "The pane below answers for the step under the cursor: why it ran or was reused, what it wrote, what it used and made."
     )
-    CHANGING = frozenset({"run", "again", "force", "cancel", "accept", "shell"})
+    CHANGING = frozenset({"run", "again", "force", "cancel", "accept", "shell", "watch"})
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "run", "Run", id="pipeline.run", tooltip="Parameters, cost and reuse of the next run; Enter starts it"),
         Binding("p", "plan", "Plan", id="pipeline.plan", tooltip="What the next run would do, or the last run again"),
         Binding("x", "cancel", "Cancel", id="pipeline.cancel", tooltip="Stop the run and everything it started"),
+        Binding("w", "watch", "Watch", id="pipeline.watch", tooltip="Run what a saved file touches, from now on; again: no more"),
         Binding("R", "again", "Retry", id="pipeline.again", tooltip="Go on with a run that failed, was canceled or interrupted"),
         Binding(
             "f",
@@ -586,6 +587,9 @@ class PipelineView(View):
         self.planning, self.planned, self.table = False, None, None
         self.tui.pin_run(None)
         self.tui.tell(f"run {found.number}: nothing had to run" if found.state is State.REUSED else f"run {found.number} started")
+
+    def action_watch(self) -> None:
+        self.tui.switch_watch()
 
     def action_force(self) -> None:
         defined, name = self._defined(), self.selected

@@ -1,4 +1,7 @@
-"""The line at the top: project, screens, what runs. What there is no room for goes in this order: watching, names of screens, never the run."""
+"""The line at the top: project, screens, what runs. What there is no room for goes in this order: names of screens, watching, never the run.
+
+Whether a save starts a run matters more than names that stand beside their keys.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,11 @@ def header(
 ) -> Header:
     """`screens`: (key, name). `state`: (text, tone). `note`: shown where there is room."""
     right, tone = state
-    for names, extra in ((True, note), (True, ""), (False, "")):
+    for names, extra in ((True, note), (False, note), (False, "")):
         left = _left(project, screens, active, names=names)
         tail = f"{extra} · {right}" if extra and right else extra or right
         used = sum(len(text) for text, _, _ in left)
-        if used + len(tail) + 2 <= width or not names:
+        if used + len(tail) + 2 <= width:
             break
     if used + len(tail) + 2 > width:
         left = [(f" {project[: max(0, width - len(tail) - 5)]} ", "strong", ""), (f"[{_key(screens, active)}]", "primary", "")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -24,7 +25,7 @@ def programs(folder: Path) -> str:
     """A PATH on which the two programs the page names are found."""
     folder.mkdir()
     for name, words in (("python", ""), ("mlpipe-tui", "-m mlpipe_tui ")):
-        (folder / name).write_text(f'#!/bin/sh\nexec {sys.executable} {words}"$@"\n')
+        (folder / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {words}"$@"\n')
         (folder / name).chmod(0o755 | stat.S_IXUSR)
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
 

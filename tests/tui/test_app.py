@@ -359,3 +359,48 @@ def test_the_mouse_does_what_keys_do(project: World) -> None:
         await desk.wait("[2 Runs]", "Runs · 1")
 
     piloted(project.root, scenario)
+
+
+def test_watch_mode_runs_what_a_save_touches_and_is_switched_off(project: World) -> None:
+    project.run()
+
+    async def scenario(desk: Desk) -> None:
+        await desk.wait("run 1 succeeded")
+        await desk.press("w")
+        await desk.wait("watch on", "watching churn")
+        project.write("src/train.py", (project.root / "src/train.py").read_text() + "# more\n")
+        await desk.wait("run 2 succeeded", "watch on")
+        await desk.press("tilde")
+        await desk.wait("mlpipe-tui watch", "watch: src/train.py +1 -0 -> train")
+        await desk.press("escape", "w")
+        shown = await desk.wait("watch off; a run that is going on goes on")
+        assert "watch on" not in shown
+        project.write("src/train.py", (project.root / "src/train.py").read_text() + "# and more\n")
+        await desk.press("p")
+        await desk.wait("plan · 1 to run")
+
+    piloted(project.root, scenario)
+    engine = Engine.open(str(project.root))
+    assert [run.source for run in engine.runs()] == ["watch", "cli"]
+    engine.close()
+
+
+def test_watch_mode_asks_where_the_project_says_so_and_survives_a_broken_definition(project: World) -> None:
+    project.write("mlpipe.toml", '[watch]\nask = ["src/train.py"]\n')
+    project.run()
+    sound = (project.root / "pipeline.py").read_text()
+
+    async def scenario(desk: Desk) -> None:
+        await desk.wait("run 1 succeeded")
+        await desk.press("w")
+        await desk.wait("watch on", "watching churn")
+        project.write("src/train.py", (project.root / "src/train.py").read_text() + "# more\n")
+        await desk.wait("A change", "src/train.py +1 -0 -> train", "run it")
+        await desk.press("y")
+        await desk.wait("run 2 succeeded")
+        project.write("pipeline.py", sound + "1 / 0\n")
+        await desk.wait("ZeroDivisionError")
+        project.write("pipeline.py", sound + "\n")
+        await desk.wait("watch on", gone="ZeroDivisionError")
+
+    piloted(project.root, scenario)

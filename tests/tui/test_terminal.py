@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -103,7 +104,7 @@ def test_a_fault_of_ours_is_one_line_and_leaves_the_terminal_as_it_was(world: Wo
     world.write("crash.py", "import sys\nfrom mlpipe_tui import app, __main__\n"
                 "app.PipelineApp.action_theme = lambda self: 1 / 0\nsys.argv[1:] = []\n__main__.main()\n")  # fmt: skip
     with terminal(world.root) as window:
-        window.type(f"{sys.executable} crash.py; echo left with $?.\n")
+        window.type(f"{shlex.quote(sys.executable)} crash.py; echo left with $?.\n")
         window.wait("churn", "would run")
         window.press("C-t")
         shown = window.wait("left with 70.")

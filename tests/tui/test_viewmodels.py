@@ -227,7 +227,7 @@ def test_the_header_never_loses_the_run(width: int) -> None:
     found = header("churn", SCREENS, "Runs", ("run 42 ● 6/11 · 0:58", "warning"), "watch on", width)
     text = "".join(part for part, _ in found.spans)
     assert "run 42 ● 6/11 · 0:58" in text
-    assert ("watch on" in text) == (width >= 80)
+    assert ("watch on" in text) == (width >= 60)
     if width >= 60:
         assert "[2 Runs]" in text and len(text) <= width
     for start, end, name in found.targets:

@@ -71,7 +71,36 @@ def test_what_nobody_reads_and_what_is_the_same_run_nothing(world: World) -> Non
         assert watch.looked() == "README.md: read by no step: nothing to run"
         os.utime(world.root / "src/prep.py")
         assert watch.looked() == "src/prep.py (same): nothing to run"
+        world.write("data.txt", (world.root / "data.txt").read_text())
+        assert watch.looked() == "data.txt (same): nothing to run"
         assert watch.runs() == []
+
+
+def test_files_of_an_input_folder_are_named(world: World) -> None:
+    world.write("data/a.txt", "a")
+    world.write("data/sub/b.txt", "b")
+    world.define("""
+data = Dataset.File.from_files("data").as_named_input("data")
+out = PipelineData("out")
+p = Pipeline(ws, [CommandStep(["/bin/sh", "-c", 'ls -R "$1" > "$2"', "sh", data, out], name="s", inputs=[data], outputs=[out])])
+""")
+    world.run()
+    with watching(world) as watch:
+        watch.looked()
+        watch.is_ready()
+        world.write("data/sub/b.txt", "b")
+        assert watch.looked() == "data/sub/b.txt (same): nothing to run"
+        world.write("data/sub/b.txt", "other")
+        assert watch.looked() == "data/sub/b.txt -> s"
+        watch.finished()
+        watch.is_ready()
+        world.write("data/c.txt", "c")
+        assert watch.looked() == "data/c.txt (added) -> s"
+        watch.finished()
+        watch.is_ready()
+        (world.root / "data/a.txt").unlink()
+        assert watch.looked() == "data/a.txt (removed) -> s"
+        assert watch.finished()["executed"] == 1
 
 
 def test_what_changed_while_nobody_watched_is_caught_up_with(world: World) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import tempfile
 from collections.abc import Iterable
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 WHOLE_STEPS = 100
 """Runs of pipelines with at most so many steps show all of them; of larger ones only what a change touches and what is below."""
 _BACKLOG_BYTES = 8 << 20
+_QUIET_SECONDS = 0.05
+"""So long nothing was asked: now there is time to rehearse."""
 
 
 class Line:
@@ -41,6 +44,10 @@ class Line:
         self._socket = socket.socket(fileno=fd)
         self._in = b""
         self._out = bytearray()
+
+    def is_quiet(self, seconds: float) -> bool:
+        """Whether nothing comes for so long."""
+        return b"\n" not in self._in and not select.select([self._socket], [], [], seconds)[0]
 
     def read(self) -> dict[str, Any] | None:
         """The next message; waits. None: the watcher is gone."""
@@ -100,14 +107,24 @@ class StandBy:
         self._options = wire.load(SubmitOptions, wish["options"])
         _load_what_a_run_needs()
         self.stand(wish["pipeline"], wish["keys"])
+        while not self._line.is_quiet(_QUIET_SECONDS):
+            if (message := self._line.read()) is None or self._take(message):
+                return 0
+        self._rehearse()
         while (message := self._line.read()) is not None:
-            if "look" in message:
-                self.look(message["look"], message["n"])
-            elif "want" in message:
-                self._want_everything()
-            elif "run" in message and self._run(message["run"]):
+            if self._take(message):
                 return 0
         return 0
+
+    def _take(self, message: dict[str, Any]) -> bool:
+        """True: a run was made, and this process is done."""
+        if "look" in message:
+            self.look(message["look"], message["n"])
+        elif "want" in message:
+            self._want_everything()
+        elif "run" in message:
+            return self._run(message["run"])
+        return False
 
     # ---- standing
 
@@ -122,7 +139,6 @@ class StandBy:
             return
         self._say_ready(look)
         self._get_ready()
-        self._rehearse()
 
     def _get_ready(self) -> None:
         """Ahead of the next run; what fails here fails again, and is told, when there is one."""

@@ -123,6 +123,7 @@ def walk_artifact(path: str) -> tuple[Tree, list[tuple[str, os.stat_result]]]:
             return Tree.of([_written("", path, found)]), [(path, found)]
         entries: list[Entry] = []
         files: list[tuple[str, os.stat_result]] = []
+        _make_readable(path, found, 0o700)
         folders, seen = [("", path)], [(path, found)]
         while folders:
             relative, folder = folders.pop()
@@ -133,6 +134,7 @@ def walk_artifact(path: str) -> tuple[Tree, list[tuple[str, os.stat_result]]]:
                 info = item.stat(follow_symlinks=False)
                 if st.S_ISDIR(info.st_mode):
                     entries.append(Entry(inner, "d"))
+                    _make_readable(item.path, info, 0o700)
                     folders.append((inner, item.path))
                     seen.append((item.path, info))
                 elif st.S_ISLNK(info.st_mode):
@@ -140,14 +142,23 @@ def walk_artifact(path: str) -> tuple[Tree, list[tuple[str, os.stat_result]]]:
                 else:
                     entries.append(_written(inner, item.path, info))
                     files.append((item.path, info))
+    except PermissionError as error:
+        raise StagingError(f"{error.filename or path} cannot be read: {os.strerror(error.errno or 0)}") from error
     except OSError as error:
         raise FilesystemError.of(error, "read the output", error.filename or path) from error
     return Tree.of(entries), files + seen[::-1]
 
 
+def _make_readable(path: str, info: os.stat_result, bits: int) -> None:
+    """What a step left without permission for its own user; in the store everything can be read. Raises PermissionError of others' files."""
+    if info.st_mode & bits != bits:
+        os.chmod(path, st.S_IMODE(info.st_mode) | bits)
+
+
 def _written(relative: str, path: str, info: os.stat_result) -> Entry:
     if not st.S_ISREG(info.st_mode):
         raise StagingError(f"{path} is a {special_kind(info.st_mode)}; an output may hold files, folders and links only")
+    _make_readable(path, info, 0o400)
     return Entry(relative, "x" if info.st_mode & 0o100 else "f", hash_file(path, info.st_size), info.st_size)
 
 

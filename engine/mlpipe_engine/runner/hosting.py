@@ -50,7 +50,8 @@ class Ahead:
         self.executor = executor or ProcessExecutor()
         self.executor.launch()
         self.journal = Journal(state_dir)
-        self.recorder = Recorder(state_dir, _nothing_yet, self.journal, merges=False)
+        window = {"window_seconds": 0.0} if executor is not None else {}  # of a rehearsal nobody waits for the end
+        self.recorder = Recorder(state_dir, _nothing_yet, self.journal, merges=False, **window)
         self.leases = _leases(config)
         self.step_dir = os.path.join(state_dir, "spare", uuid4().hex, "0")
         """An empty one. Another run may clean it up meanwhile."""

@@ -32,10 +32,12 @@ from mlpipe_engine.runner.planning import decide_in_order
 from mlpipe_engine.store.documents import manifest_documents
 
 if TYPE_CHECKING:
+    from mlpipe_engine.data.local import PathInput
     from mlpipe_engine.definitions.loader import Definitions
     from mlpipe_engine.hashing.stat_cache import StatCache
     from mlpipe_engine.model.execution import WarmStart
     from mlpipe_engine.runner.decisions import Decisions
+    from mlpipe_engine.runner.resolve import Resolver
 
 
 _FRESH_NS = 300_000_000
@@ -78,7 +80,8 @@ class _Changed:
     """Source directory (absolute) -> paths below it whose bytes may differ."""
     folders: set[str] = field(default_factory=set)
     """Source directories whose names may differ."""
-    inputs: set[PathSource] = field(default_factory=set)
+    inputs: dict[PathSource, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Inputs that may differ -> the paths that say so."""
     steps: set[str] = field(default_factory=set)
     """Steps whose last execution used one of the paths undeclared."""
     edits: dict[str, FileEdit] = field(default_factory=dict)
@@ -230,10 +233,10 @@ class Standing:
             if "changed while being read" not in str(error):
                 raise
             return Look(again=tuple(sorted(set(paths or ()))))
-        touched, edits = self._touched(changed, trees)
         resolver = self._decisions.resolver.renewed(
             {self._source_of(directory): tree for directory, tree in trees.items()}, changed.inputs
         )
+        touched, edits = self._touched(changed, trees, resolver)
         decisions = self._decisions.renewed(resolver)
         if not touched:
             self._decisions = decisions
@@ -342,7 +345,7 @@ class Standing:
                     changed.folders.add(folder)
             for source in self._input_bases.get(folder, ()):
                 found = True
-                changed.inputs.add(source)
+                changed.inputs[source].append(path)
             if folder in self._undeclared_trees:
                 found = True
                 changed.steps |= self._undeclared_trees[folder]
@@ -406,8 +409,10 @@ class Standing:
             self._stats.forget(full)
         self._forget_tree(known.base, known.tree)
 
-    def _touched(self, changed: _Changed, trees: Mapping[str, Tree]) -> tuple[set[str], tuple[FileEdit, ...]]:
-        """Steps that have to be decided anew, and the edits for people."""
+    def _touched(
+        self, changed: _Changed, trees: Mapping[str, Tree], resolver: Resolver
+    ) -> tuple[set[str], tuple[FileEdit, ...]]:  # fmt: skip
+        """Steps that have to be decided anew, and the edits for people. `resolver`: of what is there now."""
         touched = set(changed.steps)
         for directory, tree in trees.items():
             before = self._tree(directory)
@@ -418,11 +423,9 @@ class Standing:
             same_names = before.structure == tree.structure
             names = {path for path, entry in tree.by_path.items() if before.by_path.get(path) != entry} if same_names else set()
             touched.update(name for name in self._by_source[directory] if not same_names or self._reads_any(name, names))
-        for source in changed.inputs:
-            touched.update(self._inputs[source])
-            for path in source.paths:
-                if not glob.has_magic(path):
-                    changed.edits.setdefault(path, FileEdit(path=path, kind="changed"))
+        for source, paths in changed.inputs.items():
+            if self._note_input(changed, source, paths, resolver):
+                touched.update(self._inputs[source])
         for name in changed.steps:
             decision = self._plans[name].decision
             result = decision.result if isinstance(decision, Reuse) else None
@@ -430,6 +433,28 @@ class Standing:
                 if audit.absolute(self.root, path) in self._undeclared:
                     changed.edits.setdefault(path, FileEdit(path=path, kind="changed"))
         return touched, tuple(changed.edits.values())
+
+    def _note_input(self, changed: _Changed, source: PathSource, paths: list[str], resolver: Resolver) -> bool:
+        """Whether an input is another than before, with its edits for people: lines of data are not counted."""
+        step = self._steps[self._inputs[source][0]]
+        before = self._decisions.resolver.path_input(source, step)
+        try:
+            after: PathInput | None = resolver.path_input(source, step)
+        except MlpipeError:  # it is told when its steps are decided
+            after = None
+        if after is not None and after.tree.digest == before.tree.digest:
+            for path in map(self._shown, filter(os.path.isfile, paths)):
+                changed.edits.setdefault(path, FileEdit(path=path, kind="same"))
+            return False
+        old, new = before.tree.by_path, after.tree.by_path if after is not None else {}
+        for name in [name for name in {**old, **new} if old.get(name) != new.get(name)]:
+            if (new.get(name) or old[name]).kind == "d":
+                continue
+            base = before.base if name in old or after is None else after.base
+            path = self._shown(os.path.join(base, name) if name else base)
+            kind = "removed" if name not in new else "added" if name not in old else "changed"
+            changed.edits.setdefault(path, FileEdit(path=path, kind=kind))
+        return True
 
     def _reads_any(self, name: str, paths: set[str]) -> bool:
         """Whether a step may have used one of these files of its source directory, whose names are the same as before."""
