@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shlex
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,8 +23,6 @@ import mlpipe_engine
 from mlpipe_engine.engine import Engine
 from mlpipe_engine.errors import ConfigError, ProjectNotFoundError, nearest
 from mlpipe_engine.model.records import RunRecord
-from mlpipe_engine.model.watch import Asked, Looked, Note, WatchBegan
-from mlpipe_engine.model.watch import Trouble as WatchTrouble
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container
@@ -155,10 +155,15 @@ class PipelineApp(App[int]):
         use_ascii(self.ascii_only)
         ScrollBar.renderer = _AsciiBars if self.ascii_only else ScrollBarRender
         self.read_only = settings.read_only
-        self._theme_wanted = settings.theme or (tui.theme if tui is not None else "") or DEFAULT
+        for theme in themes():
+            self.register_theme(theme)
+        wanted = settings.theme or (tui.theme if tui is not None else "") or DEFAULT
+        self.set_reactive(App.theme, wanted if wanted in self.available_themes else DEFAULT)  # before the first style is made
         self._keys = dict(tui.keys) if tui is not None else {}
         self.has_project = engine is not None
-        self.bridge = Bridge(self.root, self.post_message)
+        self._early: list[Answered] | None = []
+        """Answers that came before the app was there to take them; None: it is."""
+        self.bridge = Bridge(self.root, self._deliver)
         self.definitions: DefinitionShot | None = None
         self.sound_at = ""
         self.pipeline_name = (engine.config.default_pipeline or "") if engine is not None else ""
@@ -188,22 +193,40 @@ class PipelineApp(App[int]):
         yield KeyBar()
 
     async def on_mount(self) -> None:
-        for theme in themes():
-            self.register_theme(theme)
-        self.theme = self._theme_wanted if self._theme_wanted in self.available_themes else DEFAULT
         self.set_keymap(self._keys)
         self._take_signals()
         if not self.has_project:
+            gc.enable()
             await self.open_first_run()
             return
         from mlpipe_tui.screens.first_run import remember
 
         remember(self.root)
         await self.open_screen("Pipeline")
+        early, self._early = self._early or (), None
+        for answer in early:
+            self.post_message(answer)
         self.bridge.look("project", questions.project, self._got_project)
-        self.load_definitions()
         self.set_interval(PULSE_SECONDS, self._pulse)
-        self._pulse()
+        if not self._looking:
+            self._pulse()
+
+    def ask_ahead(self) -> None:
+        """What is shown first is read while the app is still being set up. Called once, before it runs."""
+        self._looking = True
+        self.bridge.look("live", self._watch.look(self.pinned, self.pipeline_name), self._got_shot)
+
+    def _deliver(self, answer: Answered) -> None:
+        """From the threads of the bridge."""
+        early = self._early
+        if early is None:
+            self.post_message(answer)
+            return
+        early.append(answer)
+        if self._early is None:  # the app took what there was at this very moment
+            with suppress(ValueError):
+                early.remove(answer)
+                self.post_message(answer)
 
     def _take_signals(self) -> None:
         """The terminal is put back as it was; runs go on."""
@@ -266,10 +289,22 @@ class PipelineApp(App[int]):
 
     async def on_answered(self, message: Answered) -> None:
         message.stop()
+        if self.being_taken_down:  # such an answer is nobody's
+            return
+        message.then(message.value)
         if message.topic == "live":
             self._looking = False
-        if not self._exit and not self._closing:  # an answer that comes when everything is being taken down is nobody's
-            message.then(message.value)
+            if not self._sources and self.definitions is None:  # the definitions wait until the run is on the screen
+                self.call_after_refresh(self._first_frame_is_there)
+
+    @property
+    def being_taken_down(self) -> bool:
+        return self._exit or self._closing or self._closed
+
+    def _first_frame_is_there(self) -> None:
+        if self.definitions is None and not self.being_taken_down:
+            gc.enable()
+            self.load_definitions()
 
     def _got_project(self, found: ProjectShot | Trouble) -> None:
         if isinstance(found, Trouble):
@@ -605,6 +640,9 @@ class PipelineApp(App[int]):
         self._redraw_header()
 
     def _watch_told(self, told: object) -> None:
+        from mlpipe_engine.model.watch import Asked, Looked, Note, WatchBegan
+        from mlpipe_engine.model.watch import Trouble as WatchTrouble
+
         watching = self.watching
         if watching is None:
             return
@@ -756,11 +794,14 @@ def start(settings: Settings) -> int:
             keymap.check(engine.config)
             if engine.config.tui.theme:
                 _check_theme(engine.config.tui.theme, "tui.theme", engine.config.line("tui", "theme"))
+        gc.disable()  # until the first frame is there: what is made by then stays
         app = PipelineApp(settings, engine)
         if engine is not None:
+            app.ask_ahead()
             engine.close()
         mouse = settings.mouse and (engine is None or engine.config.tui.mouse)
         app.run(mouse=mouse)
+        gc.enable()
         if app.watching is not None:
             app.watching.stop()
         app.bridge.close()

@@ -133,9 +133,8 @@ def _number(engine: Engine, run_id: str) -> int:
 
 
 def _live(engine: Engine) -> list[RunRecord]:
-    return [
-        run for state in (State.RUNNING, State.QUEUED) for run in engine.runs(limit=20, state=state.value) if not engine.is_interrupted(run)
-    ]  # fmt: skip
+    """Newest first, what runs before what waits."""
+    return sorted(engine.going_on(), key=lambda run: (run.state is not State.RUNNING, -run.number))[:20]
 
 
 def step(run_id: str, name: str) -> Callable[[Engine], StepShot]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mlpipe_engine.errors import MlpipeError, PipelineLoadError
-from mlpipe_engine.model.compare import RunDiff
 from mlpipe_engine.model.filters import EVERYTHING, Filter
 from mlpipe_engine.model.records import MetricRecord, RunRecord, StepRecord
 from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import FINAL
 from mlpipe_engine.model.views import Explanation, Finding, Plan
+
+if TYPE_CHECKING:
+    from mlpipe_engine.model.compare import RunDiff
 
 Graph = tuple[tuple[str, tuple[str, ...]], ...]
 """Steps in topological order, each with those it waits for."""

@@ -114,6 +114,12 @@ class Reading(Project):
         unfinished = run_rows.RunQueries(database).unfinished() if database else ()
         return [run for run in unfinished if run.parent is None and self.is_interrupted(run)]
 
+    def going_on(self) -> list[RunRecord]:
+        """Runs that are not final and have a living runner, oldest first: sweeps stand beside their runs."""
+        database = self._database()
+        unfinished = run_rows.RunQueries(database).unfinished() if database else ()
+        return [run for run in unfinished if not self.is_interrupted(run)]
+
     def steps(self, run_id: str) -> tuple[StepRecord, ...]:
         queries = self._runs()
         return queries.steps(queries.get(run_id))

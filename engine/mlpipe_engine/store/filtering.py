@@ -29,6 +29,8 @@ def _clause(term: Term, now: datetime) -> Clause:
             return _word(term.value)
         case "state" if term.value == "interrupted":
             return "state IN ('queued', 'running')", ()
+        case "state" if term.value in ("queued", "running"):  # in the words of the index of runs that are not final
+            return "state IN ('queued', 'running') AND state = ?", (term.value,)
         case "state":
             return "state = ?", (term.value,)
         case "pipeline" | "experiment":
