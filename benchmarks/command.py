@@ -18,11 +18,12 @@ from benchmarks.session import Session
 from benchmarks.site import REPOSITORY, Site, versions
 from benchmarks.soak import soak
 from benchmarks.targets import Verdict, judge
+from benchmarks.warm import warm
 
 Workload = Callable[[Bench, Site, list[Contender], Step], None]
 WORKLOADS: dict[str, Workload] = {
     "w1": workloads.up_to_date, "w2": workloads.cold, "w2p": python_steps, "w3": workloads.one_changed, "w4": workloads.start_up,
-    "w6": tables.hashing, "w7": tables.tables, "w8": watching.watch, "w9": storage.store, "w10": screens,
+    "w6": tables.hashing, "w7": tables.tables, "w8": watching.watch, "w8w": warm, "w9": storage.store, "w10": screens,
 }  # fmt: skip
 """Each has a name on the command line."""
 
@@ -30,7 +31,7 @@ _HELP = {
     "w1": "nothing to do", "w2": "first run", "w2p": "first run of Python steps", "w3": "one source changed, one touched",
     "w4": "start-up", "w6": "hashing, and 100,000 files that did not change", "w7": "statistics and first rows of 10 million rows",
     "w10": "the terminal app: first frame, idle, keys, long tables and logs",
-    "w8": "watch mode: from a save to the first instruction",
+    "w8": "watch mode: from a save to the first instruction", "w8w": "warm starts: 500 forked steps",
     "w9": "writes to the store, questions to it", "soak": "2,000 small runs: does anything grow? (only when named)",
 }  # fmt: skip
 

@@ -22,6 +22,7 @@ TITLES = {
     "W6": "Hashing files",
     "W7": "Tables of ten columns",
     "W8": "Watch mode",
+    "W8w": "Warm starts, beside a process that keeps one core busy",
     "W9": "The store",
     "W10": "The terminal app",
 }

@@ -82,7 +82,7 @@ def test_a_storm_of_saves_ends_with_the_last_content(world: World) -> None:
     with watching(world) as watch:
         watch.looked()
         watch.is_ready()
-        end, number = time.monotonic() + 4, 0
+        end, number = time.monotonic() + 10, 0
         while time.monotonic() < end:
             number += 1
             text = f"WORD = 'w{number}'\n"
