@@ -174,6 +174,17 @@ def test_a_key_that_is_not_unique(engine: Engine, world: World) -> None:
         engine.diff_datasets(engine.dataset("one"), engine.dataset("two"), key=("x",))
 
 
+def test_a_key_that_was_only_expected_to_be_unique_gives_way_to_whole_rows(engine: Engine, world: World) -> None:
+    world.write("one.csv", "id,x\n1,1\n2,2\n")
+    world.write("two.csv", "id,x\n1,1\n1,2\n")
+    left, _ = engine.register_dataset("one", definition("one.csv", CSV), expectations=[ExpectUnique(("id",))])
+    right, _ = engine.register_dataset("two", definition("two.csv", CSV))
+    rows = engine.diff_datasets(left, right).rows
+    assert (rows.key, rows.added, rows.removed) == ((), 1, 1)
+    assert rows.note == "the key id is not unique in what was there after: 1 comes more than once; whole rows are compared"
+    assert world.cli("data", "diff", "one", "two").stdout.count("; whole rows are compared") == 1
+
+
 def test_equal_content_is_not_read(engine: Engine, world: World) -> None:
     first, _ = engine.register_dataset("a", definition("a.csv", CSV))
     second, _ = engine.register_dataset("b", definition("a.csv", CSV))

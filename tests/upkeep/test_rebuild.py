@@ -118,6 +118,26 @@ def test_damage_is_one_line_and_rebuilding_loses_no_result(project: World, damag
     assert project.run().why("make") == "n 2 -> 1; src/make.py +0 -2", "explanations know what was before"
 
 
+def test_registered_datasets_survive_a_rebuild(project: World) -> None:
+    project.write("data/a.csv", "id,x\n1,2\n")
+    for words in (("a", "data/a.csv", "--unique", "id"), ("b", "data/a.csv")):
+        assert project.cli("data", "register", *words).returncode == 0
+    project.write("data/a.csv", "id,x\n1,3\n")
+    assert project.cli("data", "register", "a", "data/a.csv", "--unique", "id", "--new-version", "-t", "team=x").returncode == 0
+    engine = Engine.open(str(project.root))
+    engine.unregister_dataset("b")
+    before = engine.dataset_versions("a")
+    files = [engine.dataset_manifest(version) for version in before]
+    engine.close()
+    to_text(project)
+    assert project.cli("doctor", "--rebuild").returncode == 0
+    engine = Engine.open(str(project.root))
+    assert engine.dataset_versions("a") == before and len(before) == 2 and dict(before[1].tags) == {"team": "x"}
+    assert [engine.dataset_manifest(version) for version in before] == files and all(files)
+    assert [version.name for version in engine.datasets()] == ["a"]
+    engine.close()
+
+
 def test_a_rebuild_hashes_outputs_and_tells_what_is_damaged_or_missing(project: World) -> None:
     engine = Engine.open(str(project.root))
     damaged = Path(engine.artifact(engine.find_run("1").id, "make", "o"))

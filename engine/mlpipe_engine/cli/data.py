@@ -411,6 +411,8 @@ def _print_rows_diff(rows: RowsDiff) -> None:
     by = f" by {', '.join(rows.key)}" if rows.key else ""
     changed = f", {rows.changed:,} changed" if rows.key else ""
     print(f"  rows{clean(by)}: {rows.before:,} -> {rows.after:,}: {rows.added:,} added, {rows.removed:,} removed{changed}")
+    if rows.note:
+        print(f"    {clean(rows.note)}")
     for sign, examples in (("+", rows.added_examples), ("-", rows.removed_examples)):
         for example in examples:
             print(f"    {sign} {clean(', '.join(map(cell, example)), limit=300)}")

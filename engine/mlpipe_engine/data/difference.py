@@ -64,8 +64,11 @@ def moved(before: Sequence[Found], after: Sequence[Found]) -> Moved:
     )
 
 
-def compare(before: Side, after: Side, *, key: Sequence[str] = (), scratch: str | None = None, rows: bool = True) -> DatasetDiff:
-    """`key`: columns that name a row. Raises InputError when rows cannot be read, or a key is not unique."""
+def compare(
+    before: Side, after: Side, *, key: Sequence[str] = (), expected_key: Sequence[str] = (), scratch: str | None = None, rows: bool = True,
+) -> DatasetDiff:  # fmt: skip
+    """`key`: columns that name a row; `expected_key`: without one, if they do. Raises InputError when rows cannot be read, or a
+    key that was asked for is not unique."""
     found = DatasetDiff(
         before=before.label,
         after=after.label,
@@ -86,7 +89,7 @@ def compare(before: Side, after: Side, *, key: Sequence[str] = (), scratch: str 
     except OSError as error:
         raise FilesystemError.of(error, "make a temporary folder", scratch) from error
     try:
-        return _with_rows(found, before, after, tuple(key), folder)
+        return _with_rows(found, before, after, tuple(key), tuple(expected_key), folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -128,7 +131,9 @@ def _shown(value: object) -> str:
     return wire.dump(lowered(value)) if not isinstance(value, bool | int | float) else str(value)
 
 
-def _with_rows(found: DatasetDiff, before: Side, after: Side, key: tuple[str, ...], folder: str) -> DatasetDiff:
+def _with_rows(
+    found: DatasetDiff, before: Side, after: Side, key: tuple[str, ...], expected_key: tuple[str, ...], folder: str
+) -> DatasetDiff:  # fmt: skip
     paths, schemas, profiles = [], [], []
     for number, side in enumerate((before, after)):
         assert side.found is not None
@@ -143,7 +148,13 @@ def _with_rows(found: DatasetDiff, before: Side, after: Side, key: tuple[str, ..
     try:
         duck.lock(connection, paths, folder)
         with duck.translated("compare the rows"):
-            rows = _rows(connection, paths, schemas, key)
+            try:
+                rows = _rows(connection, paths, schemas, key or expected_key)
+            except InputError as problem:
+                if key:
+                    raise
+                whole = _rows(connection, paths, schemas, ())
+                rows = replace(whole, note=f"{problem.what}; whole rows are compared")
     finally:
         connection.close()
     return replace(found, schema=schema, rows=rows, statistics=_statistic_changes(profiles[0], profiles[1]))
@@ -190,7 +201,7 @@ def _rows(
         for name in common
     )
     for view, path in zip(("b", "a"), paths, strict=True):
-        connection.execute(f"CREATE VIEW {view} AS SELECT {chosen or '1'} FROM read_parquet({literal(path)})")
+        connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT {chosen or '1'} FROM read_parquet({literal(path)})")
     counts = [int(_one(connection, f"SELECT count(*) FROM {view}")) for view in ("b", "a")]
     if not common:
         return RowsDiff(key=key, before=counts[0], after=counts[1], added=counts[1], removed=counts[0], changed=0)

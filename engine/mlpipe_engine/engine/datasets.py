@@ -149,10 +149,24 @@ class DatasetVerbs(Storing):
         if definition.kind == "tabular":
             with self.table(definition, found) as table:
                 schema = table.columns
-        return registry.register(
+        record, is_new = registry.register(
             self._writable(), name, definition, found, schema, expectations=expectations, description=description,
             tags=tuple((tags or {}).items()), create_new_version=create_new_version,
         )  # fmt: skip
+        if is_new:
+            self._note_version(record)
+        return record, is_new
+
+    def _note_version(self, record: DatasetVersionRecord) -> None:
+        """In the journal, from which a damaged store is made anew."""
+        from mlpipe_engine.store import journal as journals
+
+        database, journal = self._writable(), journals.Journal(self.state_dir)
+        journal.begin(database)
+        with database.write(durable=False) as db:
+            line = journals.dataset_line(db, journal, record.name, record.version)
+        journal.append(line)
+        journal.close()
 
     def dataset(self, name: str, version: int | None = None) -> DatasetVersionRecord:
         """None as version: the newest. Raises DatasetNotFoundError."""
@@ -199,8 +213,13 @@ class DatasetVerbs(Storing):
     def unregister_dataset(self, name: str) -> int:
         """Every version; the files stay. Raises DatasetNotFoundError."""
         from mlpipe_engine.runner import registry
+        from mlpipe_engine.store.journal import Journal
 
-        return registry.unregister(self._writable(), name)
+        removed = registry.unregister(self._writable(), name)
+        journal = Journal(self.state_dir)
+        journal.append({"e": "dataset_gone", "name": name})
+        journal.close()
+        return removed
 
     def describe_dataset(
         self, name: str, version: int, *, description: str | None = None, tags: Mapping[str, str] | None = None
@@ -208,7 +227,9 @@ class DatasetVerbs(Storing):
         from mlpipe_engine.runner import registry
 
         pairs = tuple(tags.items()) if tags is not None else None
-        return registry.describe(self._writable(), name, version, description=description, tags=pairs)
+        record = registry.describe(self._writable(), name, version, description=description, tags=pairs)
+        self._note_version(record)
+        return record
 
     # -- statistics --------------------------------------------------------------------------------------------------------
 
@@ -262,8 +283,14 @@ class DatasetVerbs(Storing):
         else:
             right = self._side(after)
         unique = next((item for item in before.expectations if isinstance(item, ExpectUnique)), None)
-        chosen = tuple(key) or (unique.columns if unique is not None else ())
-        return compare(left, right, key=chosen, scratch=self._scratch(), rows=rows)
+        return compare(
+            left,
+            right,
+            key=tuple(key),
+            expected_key=unique.columns if unique is not None else (),
+            scratch=self._scratch(),
+            rows=rows,
+        )
 
     def _side(self, record: DatasetVersionRecord) -> Side:
         from mlpipe_engine.data.difference import Side, moved

@@ -558,6 +558,8 @@ class RowsDiff:
     added_examples: tuple[tuple[Scalar, ...], ...] = ()
     removed_examples: tuple[tuple[Scalar, ...], ...] = ()
     changed_examples: tuple[ChangedRow, ...] = ()
+    note: str = ""
+    """Why whole rows are compared although a key was expected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from mlpipe_engine.store import results
 from mlpipe_engine.store.artifacts import ArtifactStore
 from mlpipe_engine.store.database import Database
 from mlpipe_engine.store.documents import pack, pairs, unpairs
-from mlpipe_engine.store.journal import PACKED, Journal, Line
+from mlpipe_engine.store.journal import PACKED, Journal, Line, manifest_name
 from mlpipe_engine.store.locks import is_held
 
 _STORE_FILES = ("state.db", "state.db-wal", "state.db-shm", "state.db-journal")
@@ -118,6 +118,10 @@ def _fill(state_dir: str, database: Database, found: Rebuilt) -> None:
                     case "pin":
                         row = (line["run"], line["step"], line["output"], line["time"])
                         db.execute("INSERT OR IGNORE INTO pins (run, step, output, created_at) VALUES (?, ?, ?, ?)", row)
+                    case "dataset":
+                        _dataset(db, journal, line)
+                    case "dataset_gone":
+                        db.execute("DELETE FROM dataset_versions WHERE name = ?", (line["name"],))
                     case "unpin":
                         db.execute(
                             "DELETE FROM pins WHERE run = ? AND step = ? AND output = ?",
@@ -179,6 +183,23 @@ def _run(db: sqlite3.Connection, journal: Journal, line: Line) -> None:
     db.execute(
         f"INSERT OR IGNORE INTO runs (state, {', '.join(columns)}) VALUES ('running', {', '.join('?' * len(columns))})",
         tuple(line[name] for name in columns),
+    )
+
+
+def _dataset(db: sqlite3.Connection, journal: Journal, line: Line) -> None:
+    """The newest line of a version says what is known of it."""
+    names = ("name", "version", "definition", "content", "file_count", "size_bytes", "columns", "expectations", "created_at",
+             "description", "tags")  # fmt: skip
+    files = journal.document(manifest_name(str(line["content"])))
+    if files is not None:
+        db.execute("INSERT OR IGNORE INTO dataset_manifests (content, body) VALUES (?, ?)", (line["content"], pack(files)))
+    db.execute(
+        f"INSERT OR REPLACE INTO dataset_versions ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
+        tuple(line[name] for name in names),
+    )
+    db.execute(
+        "INSERT INTO dataset_names (name, highest) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET highest = max(highest, excluded.highest)",
+        (line["name"], line["highest"]),
     )
 
 

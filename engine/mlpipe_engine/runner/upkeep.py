@@ -246,8 +246,8 @@ class Upkeep:
 
     def _leftovers(self, root: str, known: Callable[[str], bool]) -> Iterator[tuple[Holding, tuple[Move, ...]]]:
         """Outputs on disk without a row: a run was killed between the bytes and the row."""
-        for inner in sorted(os.listdir(root)) if os.path.isdir(root) else ():
-            for name in os.listdir(f"{root}/{inner}"):
+        for inner in _names(root):
+            for name in _names(f"{root}/{inner}"):
                 if not known(name):
                     path = f"{root}/{inner}/{name}"
                     age = self._age(path)
@@ -293,7 +293,7 @@ class Upkeep:
     def _snapshots(self, why: Callable[..., str]) -> Iterator[tuple[Holding, tuple[Move, ...]]]:
         """Source trees that no result uses which could still be reused; a tree goes before the files that only it has."""
         folder = os.path.join(self.state_dir, "snapshots", "trees")
-        trees = sorted(name for name in os.listdir(folder)) if os.path.isdir(folder) else []
+        trees = _names(folder)
         collected = {str(row[0]) for row in self.database.query("SELECT digest FROM artifacts WHERE collected <> ''")}
         useful = {
             str(snapshot)
@@ -316,7 +316,7 @@ class Upkeep:
 
     def _quarantine(self) -> Iterator[tuple[Holding, tuple[Move, ...]]]:
         folder = os.path.join(self.state_dir, "quarantine")
-        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        for name in _names(folder):
             age = self._age(f"{folder}/{name}")
             kept = "damaged; kept for inspection for 7 days" if age < QUARANTINE_SECONDS else ""
             yield Holding(
@@ -396,7 +396,7 @@ def _living(state_dir: str) -> bool:
 
 def _step_dirs(root: str) -> Iterator[tuple[str, str, str, str]]:
     """(experiment, number, step, absolute path) of every folder that is no link."""
-    for experiment in sorted(os.listdir(root)) if os.path.isdir(root) else ():
+    for experiment in _names(root):
         for number in _folders(f"{root}/{experiment}"):
             for step in _folders(f"{root}/{experiment}/{number}"):
                 yield experiment, number, step, f"{root}/{experiment}/{number}/{step}"
@@ -412,16 +412,24 @@ def _folders(path: str) -> list[str]:
 
 def _code_paths(folder: str) -> list[str]:
     """The private copy of the code, downloaded inputs and temporary files: what a step needed only while it ran."""
-    found = [f"{folder}/{name}" for name in ("in", "tmp") if os.path.isdir(f"{folder}/{name}") and os.listdir(f"{folder}/{name}")]
+    found = [f"{folder}/{name}" for name in ("in", "tmp") if _names(f"{folder}/{name}")]
     code = f"{folder}/code"
     if os.path.isdir(code):
-        found += [f"{code}/{name}" for name in sorted(os.listdir(code)) if name not in _CODE_STAYS]
+        found += [f"{code}/{name}" for name in _names(code) if name not in _CODE_STAYS]
     return found
+
+
+def _names(folder: str) -> list[str]:
+    """What is in a folder, sorted; nothing where it is none, or went away at this moment: runs go on beside a collection."""
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _other_paths(folder: str) -> list[str]:
     """The rest of a step folder, one by one, so that it can follow its code into the same collection."""
-    found = [f"{folder}/{name}" for name in sorted(os.listdir(folder)) if name not in ("in", "tmp", "code")]
+    found = [f"{folder}/{name}" for name in _names(folder) if name not in ("in", "tmp", "code")]
     return found + [f"{folder}/code/{name}" for name in sorted(_CODE_STAYS) if os.path.lexists(f"{folder}/code/{name}")]
 
 

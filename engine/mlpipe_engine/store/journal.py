@@ -108,6 +108,8 @@ class Journal:
                     result_line(db, self, step[1]) if step[1] is not None and step[2] is None else step_line(db, row[0], step[0])
                 )
             yield end_line(db, row[0])
+        for name, version in db.execute("SELECT name, version FROM dataset_versions ORDER BY name, version").fetchall():
+            yield dataset_line(db, self, name, version)
         for row in db.execute("SELECT run, step, output, created_at FROM pins").fetchall():
             yield {"e": "pin", "run": row[0], "step": row[1], "output": row[2], "time": row[3]}
 
@@ -139,6 +141,22 @@ def end_line(db: sqlite3.Connection, number: int) -> Line:
     return _line(
         db, "end", "SELECT number, state, finished_at, seconds, error, properties, tags FROM runs WHERE number = ?", (number,)
     )
+
+
+def dataset_line(db: sqlite3.Connection, journal: Journal, name: str, version: int) -> Line:
+    """A registered version as it stands now. What files it had is a document of its own, named by their content."""
+    line = _line(
+        db, "dataset", "SELECT v.*, n.highest FROM dataset_versions v JOIN dataset_names n ON n.name = v.name"
+        " WHERE v.name = ? AND v.version = ?", (name, version),
+    )  # fmt: skip
+    row = db.execute("SELECT body FROM dataset_manifests WHERE content = ?", (line.get("content"),)).fetchone()
+    journal.keep_document(manifest_name(str(line.get("content"))), unpack(row[0]) if row else None)
+    return line
+
+
+def manifest_name(content: str) -> str:
+    """The document of the journal that lists the files of a dataset version."""
+    return f"files-{content.replace(':', '-')}"
 
 
 _RESULT = (
