@@ -262,15 +262,19 @@ def test_environments_and_benches_go_when_nobody_used_them_for_long(three_runs: 
     for path in ("environments/0a1b2c/bin", "debug/first-1/code"):
         world.write(f".mlpipe/{path}/file", "x" * 1000)
     world.write(".mlpipe/environments/0a1b2c.log", "built")
+    world.write(".mlpipe/previews/0a1b2c.parquet", "x" * 3000)
+    world.write(".mlpipe/cache/remote/blobs/aa/bb", "x" * 5000)
 
     def there() -> list[bool]:
         return [
             (world.root / ".mlpipe" / path).exists()
-            for path in ("environments/0a1b2c", "environments/0a1b2c.log", "debug/first-1")
+            for path in ("environments/0a1b2c", "environments/0a1b2c.log", "debug/first-1", "previews/0a1b2c.parquet")
         ]
 
+    usage = {item["kind"]: item["size_bytes"] for item in world.json("du")["items"]}
+    assert usage["previews"] >= 3000 and usage["remote files"] >= 5000
     collect(world, to_bytes=0)
-    assert there() == [True, True, True]
+    assert there() == [True, True, True, True]
     keeper = upkeep(world, later=31 * 86400.0)
     survey = keeper.survey()
     verdict = keeper.plan(survey, to_bytes=0)
@@ -278,6 +282,6 @@ def test_environments_and_benches_go_when_nobody_used_them_for_long(three_runs: 
         "environment 0a1b2c": "no run used it for 31 d"
     }
     keeper.carry_out(survey, verdict)
-    assert there() == [False, False, False]
+    assert there() == [False, False, False, False]
     assert world.cli("gc", "--undo").returncode == 0
-    assert there() == [True, True, True]
+    assert there() == [True, True, True, True]

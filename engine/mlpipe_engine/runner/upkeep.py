@@ -180,7 +180,7 @@ class Upkeep:
 
     def _usage(self) -> dict[str, int]:
         kinds = {"artifacts": "outputs", "runs": "runs", "snapshots": "snapshots", "trash": "trash", "quarantine": "quarantine",
-                 "environments": "environments"}  # fmt: skip
+                 "environments": "environments", "cache": "remote files", "previews": "previews"}  # fmt: skip
         usage = dict.fromkeys((*kinds.values(), "database", "other"), 0)
         for name in os.listdir(self.state_dir):
             kind = "database" if name.startswith("state.db") else kinds.get(name, "other")
@@ -196,6 +196,7 @@ class Upkeep:
         yield from self._quarantine()
         yield from self._environments()
         yield from self._benches()
+        yield from self._previews()
 
     def _runs(self) -> tuple[dict[int, int], dict[int, float]]:
         """Rank in its pipeline and end of every run that is still in the list."""
@@ -347,6 +348,21 @@ class Upkeep:
                 kind="leftover", name=f"debug/{name}", key=f"debug/{name}", size_bytes=tree_size(f"{folder}/{name}")[0], idle_seconds=age,
                 age_seconds=age, kept_by="" if age >= BENCH_SECONDS else "laid out by hand less than a day ago",
             ), (Move(f"debug/{name}"),)  # fmt: skip
+
+    def _previews(self) -> Iterator[tuple[Holding, tuple[Move, ...]]]:
+        """Tables that the app converted to look into them: made again when somebody looks again."""
+        folder = os.path.join(self.state_dir, "previews")
+        for name in _names(folder):
+            path = f"{folder}/{name}"
+            try:
+                used = max((info := os.lstat(path)).st_atime, info.st_mtime)
+            except OSError:
+                continue
+            idle = max(0.0, self.now() - used)
+            yield Holding(
+                kind="leftover", name=f"previews/{name}", key=f"previews/{name}", size_bytes=tree_size(path)[0], idle_seconds=idle,
+                age_seconds=self._age(path), kept_by="" if idle >= BENCH_SECONDS else "looked into less than a day ago",
+            ), (Move(f"previews/{name}"),)  # fmt: skip
 
 
 class _Test:
