@@ -124,6 +124,7 @@ def listen(port: int) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind(("127.0.0.1", port))
+        found.listen(128)  # from here on whoever comes waits: the link is told before the first one is served
     except OSError:
         found.close()
         raise
