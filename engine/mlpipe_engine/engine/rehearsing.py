@@ -11,6 +11,7 @@ import gc
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from mlpipe_engine.executors.process import ProcessExecutor
 
 _MEMORY = "/dev/shm"
+_PREFIX = "mlpipe-tui-rehearsal-"
+_LONG_AGO_SECONDS = 3600.0
 
 
 def rehearse(executor: ProcessExecutor) -> None:
@@ -71,7 +74,9 @@ def _step() -> StepSpec:
 def _stage() -> Iterator[str]:
     """The project; while it stands, leases of this process are its own: a machine that is full does not hold a rehearsal up."""
     usual = os.environ.get("XDG_RUNTIME_DIR")
-    root = tempfile.mkdtemp(prefix="mlpipe-tui-rehearsal-", dir=_MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else None)
+    place = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else tempfile.gettempdir()
+    _sweep(place)
+    root = tempfile.mkdtemp(prefix=_PREFIX, dir=place)
     try:
         os.mkdir(f"{root}/runtime", 0o700)
         os.environ["XDG_RUNTIME_DIR"] = f"{root}/runtime"
@@ -84,7 +89,21 @@ def _stage() -> Iterator[str]:
             os.environ.pop("XDG_RUNTIME_DIR", None)
         else:
             os.environ["XDG_RUNTIME_DIR"] = usual
-        for folder, _, _ in os.walk(root):
+        _remove(root)
+
+
+def _sweep(place: str) -> None:
+    """What a spare left that was killed at its rehearsal."""
+    for name in os.listdir(place):
+        if name.startswith(_PREFIX):
             with suppress(OSError):
-                os.chmod(folder, 0o700)
-        shutil.rmtree(root, ignore_errors=True)
+                info = os.lstat(f"{place}/{name}")
+                if info.st_uid == os.geteuid() and time.time() - info.st_ctime > _LONG_AGO_SECONDS:
+                    _remove(f"{place}/{name}")
+
+
+def _remove(root: str) -> None:
+    for folder, _, _ in os.walk(root):
+        with suppress(OSError):
+            os.chmod(folder, 0o700)
+    shutil.rmtree(root, ignore_errors=True)
