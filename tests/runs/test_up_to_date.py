@@ -136,3 +136,27 @@ def test_a_project_file_that_changed_after_it_was_read_is_no_ground(world: World
     again = Engine.open(str(world.root))
     again.run(spec, world.options(request=("run",)))
     assert check(str(world.root), ["run"]) is not None
+
+
+def test_files_touched_with_equal_bytes_are_no_change(known: World) -> None:
+    """Hashed, not decided: once their times are old enough to be told apart, the entry stands for them as they are now."""
+    root = str(known.root)
+    for name in ("lib/src/helper.py", "data.csv"):
+        os.utime(known.root / name)
+    found = check(root, ["run"])
+    assert found is not None and found._body is None, "as young as the look"
+    assert "up to date" in known.cli("run").stdout
+    time.sleep(2.1)
+    found = check(root, ["run"])
+    assert found is not None and found._body is not None
+    assert "up to date" in known.cli("run").stdout
+    again = check(root, ["run"])
+    assert again is not None and again._body is None, "nothing is hashed any more"
+    known.write("data.csv", "9\n")
+    assert check(root, ["run"]) is None
+    assert known.run().ran == {"join"}
+
+
+def test_a_file_whose_digest_is_not_known_is_left_to_the_long_way(known: World) -> None:
+    os.utime(known.root / "mlpipe.toml")
+    assert check(str(known.root), ["run"]) is None

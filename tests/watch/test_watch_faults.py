@@ -6,14 +6,23 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlpipe_engine.engine import Engine
+from mlpipe_engine.model.events import RunFinished
+from mlpipe_engine.model.spec import SubmitOptions
+from mlpipe_engine.model.watch import Looked, SpareReady
+from mlpipe_engine.runner import watcher as watcher_module
+from mlpipe_engine.watch.notify import Notices
 from worlds import World
 
 sys.path.insert(0, str(Path(__file__).parent))
-from watch_world import Watching, replace, three_steps, watching
+from watch_world import PATIENCE_SECONDS, Watching, replace, three_steps, watching
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -198,3 +207,38 @@ def test_a_full_disk_is_told_and_got_over(world: World, tmp_path: Path) -> None:
         done = watch.wait(lambda said: said["_"] == "RunFinished" and not said["failed"])
         assert done["executed"] == 1
     assert "Traceback" not in str(watch.said)
+
+
+def test_after_a_sleep_everything_is_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changed while the machine slept may have raised no event here."""
+    three_steps(world)
+    world.run()
+    slept = [0.0]
+    monkeypatch.setattr(watcher_module, "_asleep", lambda: slept[0])
+    monkeypatch.setattr(Notices, "take", lambda self: [])
+    watcher = Engine.open(str(world.root)).watcher(None, SubmitOptions(experiment="", source="watch"))
+    told: list[object] = []
+    thread = threading.Thread(target=watcher.run, args=(told.append,))
+    thread.start()
+    try:
+
+        def until(kind: type, what: Callable[[Any], bool] = lambda said: True) -> None:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while not any(isinstance(said, kind) and what(said) for said in list(told)):
+                assert time.monotonic() < deadline, told[-5:]
+                time.sleep(0.02)
+
+        until(SpareReady)
+        path = world.root / "src/train.py"
+        path.write_text(path.read_text() + "# while it slept\n")
+        os.utime(path, (time.time() - 100, time.time() - 100))
+        watcher._wake()
+        time.sleep(0.3)
+        assert not any(isinstance(said, RunFinished) for said in told), "nobody told of the change"
+        slept[0] = 3600.0
+        watcher._wake()
+        until(Looked, lambda said: said.look.steps == ("train",))
+        until(RunFinished, lambda said: said.executed == 1)
+    finally:
+        watcher.stop()
+        thread.join()

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -113,9 +114,8 @@ def host_run(site: Site, run: RunRecord, decisions: Decisions, selection: frozen
     with Signals(wake) as signals:
         try:
             parts = _parts(site, run, decisions, selection, recorder, journal, leases, signals, wake, reading)
-            loop = Run(run, parts, sink)
+            loop = Run(run, parts, sink, partial(_keep_git_facts, site, run, recorder))
             loop.number_steps(*_rows(site, run))
-            _keep_git_facts(site, run, recorder)
             _keep_learnt(decisions, recorder)
             loop.execute()
         finally:

@@ -62,8 +62,12 @@ class _Attempt:
 class Run:
     """Prereq: the run's row exists and its lock is held by this process."""
 
-    def __init__(self, run: RunRecord, parts: RunParts, sink: Callable[[Event], None]) -> None:
+    def __init__(
+        self, run: RunRecord, parts: RunParts, sink: Callable[[Event], None], beside: Callable[[], None] = lambda: None
+    ) -> None:  # fmt: skip
+        """`beside`: work that no step waits for; called once, when the first step was started or the run is at its end."""
         self.run = run
+        self._beside: Callable[[], None] | None = beside
         self._parts = parts
         self._sink = sink
         self._decisions = parts.decisions
@@ -346,6 +350,7 @@ class Run:
                 )
             attempt.started = time.monotonic()
             self._parts.executor.start(attempt.task)
+            self._begin_beside()
         except FilesystemError as error:
             self._release(attempt)
             self._fail(step, str(error))
@@ -357,6 +362,11 @@ class Run:
         attempt.follower = Follower(attempt.layout, step.name, self._parts.max_log_bytes)
         self._active[attempt.task.attempt_id] = attempt
         self._rows.running(step.name, attempt.number, attempt.plan.expected_seconds)
+
+    def _begin_beside(self) -> None:
+        beside, self._beside = self._beside, None
+        if beside is not None:
+            beside()
 
     def _follow(self) -> None:
         for attempt in self._active.values():
@@ -482,6 +492,7 @@ class Run:
         self._metrics[step, name] = value
 
     def _finish(self) -> State:
+        self._begin_beside()
         state = self._final_state()
         seconds = time.monotonic() - self._began
         finished = RunFinished(

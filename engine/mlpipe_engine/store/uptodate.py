@@ -2,7 +2,8 @@
 
 A run in which everything was reused, or that ended well, leaves behind what its decisions rested on: stats of every file and folder
 that was looked at, variables, and the stats of all outputs. While all of them are the same, the same words on the command line
-give the same run again, so nothing is loaded, hashed or decided. Triggers drop every entry when a result is added or withdrawn.
+give the same run again, so nothing is loaded, hashed or decided. A few files whose stats moved are hashed: where their bytes are those of
+then, nothing has changed either. Triggers drop every entry when a result is added or withdrawn.
 Imports nothing but os, time and SQLite's C module: the interpreter's own start is most of what is left.
 """
 
@@ -21,16 +22,21 @@ SHOWN_STEPS = 30
 """Runs of up to this many steps show a line for each."""
 
 _RACY_NS = 2_000_000_000
+_MOST_TOUCHED, _MOST_BYTES = 100, 64 << 20
+"""More than this is the business of the long way, which hashes beside other work and remembers."""
 
 
 class UpToDate:
     """The answer yes. `row` writes the run that says so."""
 
-    __slots__ = ("_connection", "_state_dir", "facts", "root", "run")
+    __slots__ = ("_body", "_connection", "_state_dir", "facts", "root", "run")
 
-    def __init__(self, root: str, state_dir: str, connection: Connection, run: int, facts: dict[str, str]) -> None:
+    def __init__(
+        self, root: str, state_dir: str, connection: Connection, run: int, facts: dict[str, str], body: bytes | None = None
+    ) -> None:  # fmt: skip
+        """`body`: the entry as it should stand from now on; None: as it is."""
         self.root, self.run, self.facts = root, run, facts
-        self._state_dir, self._connection = state_dir, connection
+        self._state_dir, self._connection, self._body = state_dir, connection, body
 
     def record(self, began: float) -> int | None:
         """Write the run's one row; its number, or None when this user, or this moment, does not allow it."""
@@ -61,6 +67,8 @@ class UpToDate:
             still = connection.execute("SELECT 1 FROM uptodate WHERE run = ?", (self.run,)).fetchone()
             if still is None:
                 raise Error("dropped meanwhile")
+            if self._body is not None:
+                connection.execute("UPDATE uptodate SET body = ? WHERE run = ?", (self._body, self.run))
             cursor = connection.execute(MIRROR, (
                 os.urandom(16).hex(), self.facts["experiment"], now, now, now, time.monotonic() - began, "[]", "cli", self.facts["options"],
                 self.run,
@@ -126,27 +134,87 @@ def check(root: str, words: Iterable[str]) -> UpToDate | None:
             return None
     except Error:
         return None
-    facts, changed = changes(root, found[1], version)
-    return None if changed else UpToDate(root, os.path.join(root, ".mlpipe"), connection, found[0], facts)
+    facts, moved = _moved(root, found[1], version)
+    if not moved:
+        return UpToDate(root, os.path.join(root, ".mlpipe"), connection, found[0], facts)
+    try:
+        if not _same_bytes(root, connection, moved):
+            return None
+    except Error:
+        return None
+    return UpToDate(root, os.path.join(root, ".mlpipe"), connection, found[0], facts, _renewed(found[1], moved))
 
 
 def changes(root: str, body: bytes, version: int) -> tuple[dict[str, str], list[str]]:
     """(facts of an entry, what is no longer as it was: paths and variables); nothing in the second: it holds."""
+    facts, moved = _moved(root, body, version)
+    return facts, [path for path, _, _ in moved]
+
+
+_Moved = list[tuple[str, str, str]]
+"""(path, mark of then, mark now); of a variable, or of the program, no marks."""
+
+
+def _moved(root: str, body: bytes, version: int) -> tuple[dict[str, str], _Moved]:
     text = body.decode("utf-8", "surrogateescape")
     head, variables, exact, followed, modes, marks = text.split("\0\0")
     facts = dict(line.split("=", 1) for line in head.split("\0"))
     if facts["program"] != _program(version):
-        return facts, ["mlpipe-tui itself"]
+        return facts, [("mlpipe-tui itself", "", "")]
     for item in _items(variables):
         name, equals, value = item.partition("=")
         if os.environ.get(name) != (value if equals else None):
-            return facts, [f"${name}"]
+            return facts, [(f"${name}", "", "")]
     paths = (_items(exact), _items(followed), _items(modes))
     now = _marks(root, *paths)
     if marks == "\n".join(now):
         return facts, []
     before = marks.split("\n")
-    return facts, [path for path, old, new in zip((*paths[0], *paths[1], *paths[2]), before, now) if old != new]
+    return facts, [
+        (path, old, new) for path, old, new in zip((*paths[0], *paths[1], *paths[2]), before, now, strict=True) if old != new
+    ]
+
+
+def _same_bytes(root: str, connection: Connection, moved: _Moved) -> bool:
+    """Whether these are files whose digest of then is known, and which have it still. Raises Error."""
+    if len(moved) > _MOST_TOUCHED:
+        return False
+    digests: list[tuple[str, int, str, str]] = []
+    for path, before, now in moved:
+        old, new = before.split(" "), now.split(" ")
+        if len(old) != 5 or len(new) != 5 or old[3:] != new[3:] or int(new[4]) & 0o170000 != 0o100000:
+            return False
+        row = connection.execute(
+            "SELECT ino, mtime_ns, ctime_ns, size, digest FROM stat_cache WHERE path = ?", (os.fsencode(path),)
+        ).fetchone()
+        if row is None or [str(value) for value in row[:4]] != old[:4]:
+            return False
+        digests.append((path if path[0] == "/" else f"{root}/{path}", int(new[3]), now, row[4]))
+    if sum(size for _, size, _, _ in digests) > _MOST_BYTES:
+        return False
+    from mlpipe_engine.errors import MlpipeError
+    from mlpipe_engine.hashing.files import hash_file
+
+    try:
+        return all(hash_file(path, size) == digest and mark(os.lstat(path)) == now for path, size, now, digest in digests)
+    except (OSError, MlpipeError):
+        return False
+
+
+def _renewed(body: bytes, moved: _Moved) -> bytes | None:
+    """The entry with the marks of now, unless one is so young that another change could hide behind it."""
+    limit = time.time_ns() - _RACY_NS
+    if any(max(int(now.split(" ")[1]), int(now.split(" ")[2])) > limit for _, _, now in moved):
+        return None
+    sections = body.decode("utf-8", "surrogateescape").split("\0\0")
+    names = [*_items(sections[2]), *_items(sections[3]), *_items(sections[4])]
+    news = {path: (before, now) for path, before, now in moved}
+    marks = [
+        news[name][1] if name in news and news[name][0] == known else known
+        for name, known in zip(names, sections[5].split("\n"), strict=True)
+    ]
+    sections[5] = "\n".join(marks)
+    return "\0\0".join(sections).encode("utf-8", "surrogateescape")
 
 
 def _items(section: str) -> list[str]:
