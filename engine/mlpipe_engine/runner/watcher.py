@@ -33,8 +33,8 @@ from mlpipe_engine.watch.settle import LONG_SECONDS, Settling, What, git_is_busy
 
 RESCAN_SECONDS = 30.0
 POLL_SECONDS = 1.0
-_SHARE = 300
-"""A rescan is followed by a pause of at least so many times its own length: it never takes more than a third of a percent."""
+_SHARE = 600
+"""A rescan is followed by a pause of at least so many times its own length: it never takes more than a sixth of a percent."""
 _POLL_SHARE = 20
 _LOCK_SECONDS = 0.5
 _SPARE_SECONDS = 0.1
