@@ -15,10 +15,10 @@ PAGE = (
     "SELECT id, number, pipeline, experiment, state, created_at, started_at, finished_at, seconds, parameters, tags, properties,"
     " source, spec, resumed_from, mirrors, error, parent, name FROM runs WHERE parent IS NULL AND number < ? ORDER BY number DESC LIMIT 50"
 )
-STEPS = "SELECT * FROM step_runs WHERE run = (SELECT number FROM runs WHERE id = ?) ORDER BY idx"
+STEPS = "SELECT * FROM step_runs WHERE run = (SELECT coalesce(mirrors, number) FROM runs WHERE id = ?) ORDER BY idx"
 WHY = (
     "SELECT s.*, m.body FROM step_runs s JOIN documents m ON m.digest = s.manifest"
-    " WHERE s.run = (SELECT number FROM runs WHERE id = ?) AND s.idx = 0"
+    " WHERE s.run = (SELECT coalesce(mirrors, number) FROM runs WHERE id = ?) AND s.idx = 0"
 )
 
 
