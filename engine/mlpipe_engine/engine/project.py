@@ -61,6 +61,8 @@ class Project:
         """mlpipe.toml as it was before it was read."""
         self._fresh_texts: dict[str, str] = {}
         self._observers: dict[str, Observer] = {}
+        self._tracing: dict[int, str] = {}
+        """By file system."""
 
     @classmethod
     def open(cls, start: str | None = None) -> Self:
@@ -124,9 +126,15 @@ class Project:
 
     def tracing_problem(self) -> str:
         """ "" when the reads of steps can be told here; else why not. Tried once per boot and file system."""
+        device = os.stat(self.state_dir).st_dev
+        if device not in self._tracing:
+            self._tracing[device] = self._find_tracing_problem(device)
+        return self._tracing[device]
+
+    def _find_tracing_problem(self, device: int) -> str:
         from mlpipe_engine.snapshots.canary import can_trace
 
-        key = f"canary {os.stat(self.state_dir).st_dev} {_boot_id()}"
+        key = f"canary {device} {_boot_id()}"
         known = self._cached(key)
         if known is None:
             known = can_trace(self.state_dir)

@@ -252,6 +252,8 @@ class StandBy:
         assert self._engine is not None and self._standing is not None
         self._engine.reap()
         self._ready = self._standing.ready(whole_below=WHOLE_STEPS)
+        if self._ready is not None:
+            self._ready.decisions.spec.look_through()
 
     def _answer_look(self, paths: list[str] | None, number: int) -> None:
         from mlpipe_engine.runner.standing import MustReload

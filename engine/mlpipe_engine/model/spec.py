@@ -5,7 +5,9 @@ Nothing in here was looked up on disk. `sdk` builds it, `definitions` carries it
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 if (
@@ -265,8 +267,10 @@ class StepSpec:
     """`file:line` of its definition."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PipelineSpec:
+    """What is asked of all steps at once is found once: a run of three steps out of thousands does not go through all of them."""
+
     name: str
     steps: tuple[StepSpec, ...]
     """In the order written; upstream steps pulled in by closure stand where they were found."""
@@ -276,11 +280,36 @@ class PipelineSpec:
     pulled_in: tuple[str, ...] = field(default=(), compare=False)
     """Steps the author did not list but others need."""
 
+    @cached_property
+    def by_name(self) -> Mapping[str, StepSpec]:
+        """In the order of `steps`."""
+        return {step.name: step for step in self.steps}
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Where in `steps` each stands."""
+        return {step.name: place for place, step in enumerate(self.steps)}
+
+    @cached_property
+    def uses_datastores(self) -> bool:
+        """Whether an output goes to one."""
+        return any(output.datastore for step in self.steps for output in step.outputs)
+
+    @cached_property
+    def registers_inputs(self) -> bool:
+        """Whether a dataset that a step takes gets a version."""
+        return any(item.use is not None and item.use.register is not None for step in self.steps for item in step.inputs)
+
+    def in_order(self, names: Iterable[str]) -> list[str]:
+        return sorted(names, key=self.places.__getitem__)
+
     def step(self, name: str) -> StepSpec:
-        for step in self.steps:
-            if step.name == name:
-                return step
-        raise KeyError(name)
+        """Raises KeyError."""
+        return self.by_name[name]
+
+    def look_through(self) -> None:
+        """Find now what is asked of all steps at once."""
+        _ = self.by_name, self.places, self.uses_datastores, self.registers_inputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,7 +114,9 @@ def host_run(site: Site, run: RunRecord, decisions: Decisions, selection: frozen
     with Signals(wake) as signals:
         try:
             parts = _parts(site, run, decisions, selection, recorder, journal, leases, signals, wake, reading)
-            loop = Run(run, parts, sink, partial(_keep_git_facts, site, run, recorder))
+            loop = Run(
+                run, parts, sink, partial(_keep_git_facts, site, run, recorder), is_new=site.ahead is not None
+            )  # fmt: skip
             loop.number_steps(*_rows(site, run))
             _keep_learnt(decisions, recorder)
             loop.execute()
@@ -133,7 +135,7 @@ def _parts(
     snapshots.trace_if(site.can_trace)
     before = {
         step.name: dict(step.outputs) for step in queries.steps(run) if step.state in GOOD
-    }  # fmt: skip
+    } if site.ahead is None else {}  # fmt: skip
     results_of = results.ResultQueries(site.database)
     decisions.use_store(site.database, results_of, site.artifacts)
     executor = site.ahead.executor if site.ahead is not None else ProcessExecutor()
@@ -154,20 +156,18 @@ def _parts(
 
 def _spare(site: Site, run: RunRecord) -> SpareFolders:
     folder, lives = os.path.join(site.state_dir, "spare"), os.path.join(site.state_dir, "locks", "runs")
-    ours = os.path.dirname(site.ahead.step_dir) if site.ahead is not None else os.path.join(folder, run.id)
+    if site.ahead is not None:
+        return SpareFolders(os.path.dirname(site.ahead.step_dir), (site.ahead.step_dir,))
     sweep(
-        folder,
-        lambda name: (
-            (site.ahead is not None and name == os.path.basename(ours)) or (name != run.id and is_held(os.path.join(lives, name)))
-        ),
+        folder, lambda name: name != run.id and is_held(os.path.join(lives, name))
     )  # that of this run may be there after a crash
-    return SpareFolders(ours, (site.ahead.step_dir,) if site.ahead is not None else ())
+    return SpareFolders(os.path.join(folder, run.id))
 
 
 def _deliveries(
     site: Site, run: RunRecord, decisions: Decisions, recorder: Recorder, wake: Callable[[], None]
 ) -> Deliveries | None:  # fmt: skip
-    if not any(output.datastore for step in decisions.spec.steps for output in step.outputs):
+    if not decisions.spec.uses_datastores:
         return None  # nothing of it is imported where nothing is delivered
     from mlpipe_engine.runner.delivering import Deliveries, delivers
 

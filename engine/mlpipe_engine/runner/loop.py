@@ -63,16 +63,20 @@ class Run:
     """Prereq: the run's row exists and its lock is held by this process."""
 
     def __init__(
-        self, run: RunRecord, parts: RunParts, sink: Callable[[Event], None], beside: Callable[[], None] = lambda: None
+        self, run: RunRecord, parts: RunParts, sink: Callable[[Event], None], beside: Callable[[], None] = lambda: None, *,
+        is_new: bool = False,
     ) -> None:  # fmt: skip
-        """`beside`: work that no step waits for; called once, when the first step was started or the run is at its end."""
+        """`beside`: work that no step waits for; called once, when the first step was started or the run is at its end.
+
+        `is_new`: its row was made a moment ago; nobody can have asked for its end yet.
+        """
         self.run = run
         self._beside: Callable[[], None] | None = beside
         self._parts = parts
         self._sink = sink
         self._decisions = parts.decisions
         self._spec = parts.spec
-        self._steps = {step.name: step for step in parts.spec.steps}
+        self._steps = parts.spec.by_name
         self._waiting: list[_Attempt] = []
         self._active: dict[str, _Attempt] = {}
         self._free_leases: list[Lease] = []
@@ -89,7 +93,7 @@ class Run:
         self._error = ""
         self._rows = StepRows(run, parts.recorder, self._acknowledge, parts.journal)
         self._began = time.monotonic()
-        self._next_look = 0.0
+        self._next_look = self._began + _TICK_SECONDS if is_new else 0.0
 
     def number_steps(self, index: dict[str, int], first_mark: int) -> None:
         self._rows.number_steps(index, first_mark)
@@ -97,7 +101,7 @@ class Run:
     def execute(self) -> State:
         """Drive the run to its final state. Raises FilesystemError or StoreError when the machine gives up; the run stays resumable."""
         parts = self._parts
-        selected = [step.name for step in self._spec.steps if step.name in parts.selection]
+        selected = self._spec.in_order(parts.selection)
         parents = {name: [p for p in parts.parents[name] if p in parts.selection] for name in selected}
         self._scheduler = Scheduler(
             selected,

@@ -95,6 +95,8 @@ def check_pinned(item: InputSpec, step: StepSpec, decisions: Decisions) -> None:
 
 def register_inputs(decisions: Decisions, selection: frozenset[str], database: Database | None, register: Register) -> None:
     """Every dataset that the definition registers has a version of what lies there now. Raises InputError."""
+    if not decisions.spec.registers_inputs:
+        return
     from mlpipe_engine.model.datasets import manifest_digest
 
     done: set[object] = set()

@@ -233,7 +233,7 @@ def insert_run(
     number = int(cursor.lastrowid or 0)
     db.executemany(
         "INSERT INTO step_runs (run, idx, name, pipeline, state, queued_at) VALUES (?, ?, ?, ?, 'queued', ?)",
-        [(number, index, step.name, spec.name, now) for index, step in enumerate(spec.steps) if step.name in selected],
+        [(number, spec.places[name], name, spec.name, now) for name in spec.in_order(selected)],
     )
     return number
 
