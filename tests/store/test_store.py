@@ -7,14 +7,16 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from mlpipe_engine.errors import StagingError, StoreDamagedError, StoreTooNewError
 from mlpipe_engine.model.spec import PipelineSpec, StepSpec, SubmitOptions, Text
 from mlpipe_engine.model.states import State
-from mlpipe_engine.store import runs
+from mlpipe_engine.store import results, runs
 from mlpipe_engine.store.artifacts import ArtifactStore
 from mlpipe_engine.store.database import VERSION, Database
+from mlpipe_engine.store.uptodate import LOG_BYTES
 from worlds import World
 
 SPEC = PipelineSpec(name="p", steps=(StepSpec(name="s", kind="command", command=((Text("true"),),)),))
@@ -53,6 +55,44 @@ def test_a_failed_block_writes_nothing(database: Database) -> None:
         runs.insert_run(db, "a" * 32, SPEC, SubmitOptions(experiment="e"), (), "t", frozenset())
         raise RuntimeError
     assert runs.RunQueries(database).recent(10) == ()
+
+
+def merges_of_small_writes(database: Database, count: int) -> int:
+    seen: list[str] = []
+    database._connection.set_trace_callback(seen.append)
+    for _ in range(count):
+        insert(database, uuid4().hex)
+    database._connection.set_trace_callback(None)
+    return sum("wal_checkpoint" in statement for statement in seen)
+
+
+def write_a_long_log(database: Database) -> None:
+    with database.write() as db:
+        results.put_cached(db, "long", "x" * (LOG_BYTES + (1 << 20)))
+
+
+def test_one_long_log_is_merged_once(database: Database, tmp_path: Path) -> None:
+    """Not by every write that follows: each merge waits for the disk."""
+    write_a_long_log(database)
+    assert merges_of_small_writes(database, 20) == 0
+    assert (tmp_path / ".mlpipe/state.db-wal").stat().st_size < LOG_BYTES
+    write_a_long_log(database)
+    assert (tmp_path / ".mlpipe/state.db-wal").stat().st_size > LOG_BYTES, (
+        "the log started anew, and was merged when it was long again"
+    )
+
+
+def test_a_log_that_somebody_reads_is_not_merged_by_every_write(database: Database, tmp_path: Path) -> None:
+    insert(database, "f" * 32)
+    reader = sqlite3.connect(f"file:{tmp_path}/.mlpipe/state.db?mode=ro", uri=True, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM runs").fetchone() == (1,)
+    write_a_long_log(database)
+    assert merges_of_small_writes(database, 20) == 0
+    reader.execute("COMMIT")
+    write_a_long_log(database)
+    assert merges_of_small_writes(database, 20) == 0
+    assert (tmp_path / ".mlpipe/state.db-wal").stat().st_size < LOG_BYTES
 
 
 def test_runs_are_found_by_number_id_prefix_and_latest(database: Database) -> None:

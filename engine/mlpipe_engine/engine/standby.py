@@ -14,6 +14,7 @@ import os
 import select
 import socket
 import tempfile
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -26,6 +27,7 @@ from mlpipe_engine.model.events import Event
 from mlpipe_engine.model.plan import Execute, Reuse, Skip, StepPlan, Undecided
 from mlpipe_engine.model.spec import SubmitOptions
 from mlpipe_engine.model.watch import FileEdit, Look
+from mlpipe_engine.watch.settle import SHORT_SECONDS
 
 if TYPE_CHECKING:
     from mlpipe_engine.runner.standing import Ready, Standing
@@ -49,8 +51,11 @@ class Line:
         """Whether nothing comes for so long."""
         return b"\n" not in self._in and not select.select([self._socket], [], [], seconds)[0]
 
-    def read(self) -> dict[str, Any] | None:
-        """The next message; waits. None: the watcher is gone."""
+    def read(self, awake_seconds: float = 0.0) -> dict[str, Any] | None:
+        """The next message; waits, the first `awake_seconds` without giving the processor up. None: the watcher is gone."""
+        until = time.monotonic() + awake_seconds
+        while time.monotonic() < until and self.is_quiet(0.0):
+            pass
         self._socket.setblocking(True)
         while b"\n" not in self._in:
             try:
@@ -111,7 +116,7 @@ class StandBy:
             if (message := self._line.read()) is None or self._take(message):
                 return 0
         self._rehearse()
-        while (message := self._line.read()) is not None:
+        while (message := self._line.read(SHORT_SECONDS if self._ready is not None else 0.0)) is not None:
             if self._take(message):
                 return 0
         return 0

@@ -12,7 +12,7 @@ from mlpipe_engine.engine.reading import Sink
 from mlpipe_engine.model.records import RunRecord
 from mlpipe_engine.model.spec import PipelineSpec, SubmitOptions
 from mlpipe_engine.model.states import State
-from mlpipe_engine.store import locks, results
+from mlpipe_engine.store import results
 from mlpipe_engine.store import runs as run_rows
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class WatchVerbs(Experimenting):
 
         self._register_inputs(ready.decisions, ready.selection)
         run_id = uuid4().hex
-        lock = locks.try_lock(self._life_path(run_id), f"pid {os.getpid()}")
+        lock = ahead.take_lock(self._life_path(run_id))
         assert lock is not None, "nobody else knows this id"
         values = parameters.effective(spec, dict(ready.options.parameters))
         with self._writable().write(durable=False) as db:  # its first event is told when a later write has made it durable

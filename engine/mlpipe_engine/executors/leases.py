@@ -53,7 +53,7 @@ class Leases:
     def try_lease(self, cpus: float, memory_bytes: float = 0) -> Lease | None:
         """None while others hold too much."""
         cpus, memory_bytes = self.bounded(cpus, memory_bytes)
-        self._open()
+        self.open()
         fcntl.flock(self._ledger, fcntl.LOCK_EX)
         try:
             ledger = self._read()
@@ -105,7 +105,8 @@ class Leases:
             return id in self._mine
         return is_held(f"{self._directory}/owner-{owner}")
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """Done by the first lease; ahead of it where that one is in a hurry. Raises FilesystemError."""
         if self._life >= 0:
             return
         try:

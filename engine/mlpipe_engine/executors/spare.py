@@ -12,21 +12,38 @@ import shutil
 import stat as st
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
-from mlpipe_engine.executors.staging import Layout
+from mlpipe_engine.executors.staging import Layout, make_folders
 
 _FOLDERS = ("in", "out", "logs", "tmp", "code", "code/outputs", "code/logs")
 _LOGS = ("logs/stdout.log", "logs/stderr.log")
+_EMPTY = ("step.json", *_LOGS)
 _TOP = frozenset(("in", "out", "logs", "tmp", "code", "step.json"))
 
 
-class SpareFolders:
-    """Of one run; `folder` is its own and goes with it. `made`: empty step directories that lie there already, as folders 0, 1, ..."""
+class Laid:
+    """What the first step of a run needs in `folder`, made ahead of it. Somebody may clean it up before it is used."""
 
-    def __init__(self, folder: str, made: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.step_dir, self.run_dir = f"{folder}/0", f"{folder}/run"
+        with suppress(OSError):
+            make_folders(self.step_dir, None)
+            for name in _EMPTY:
+                os.close(os.open(f"{self.step_dir}/{name}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+            for folder in (self.run_dir, f"{self.folder}/links"):
+                os.mkdir(folder)
+
+
+class SpareFolders:
+    """Of one run; `folder` is its own and goes with it."""
+
+    def __init__(self, folder: str, laid: Laid | None = None) -> None:
         self._folder = folder
-        self._free = list(made)
-        self._count = len(made)
+        self._free = [laid.step_dir] if laid is not None else []
+        self._run_dir = laid.run_dir if laid is not None else ""
+        self._count = len(self._free)
         self._mode = 0
         self._links: dict[str, str] = {}
         self._made = 0
@@ -39,11 +56,21 @@ class SpareFolders:
         try:
             os.rename(spare, step_dir)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(step_dir), exist_ok=True)
+            self._make_run_dir(os.path.dirname(step_dir))
             if not os.path.isdir(spare):  # somebody cleaned up
                 return False
             os.rename(spare, step_dir)
         return True
+
+    def _make_run_dir(self, place: str) -> None:
+        made, self._run_dir = self._run_dir, ""
+        if made:
+            try:
+                os.rename(made, place)
+                return
+            except OSError:  # not there, or another name on the way is missing
+                pass
+        os.makedirs(place, exist_ok=True)
 
     def put_away(self, layout: Layout) -> bool:
         """Take the directory of a step that ended; False, with the directory as it is, when something in it is worth keeping."""
@@ -79,9 +106,11 @@ class SpareFolders:
         known = f"{self._folder}/links/{self._made}"
         self._made += 1
         try:
-            if not self._links:
-                os.makedirs(f"{self._folder}/links", exist_ok=True)
-            os.link(place, known, follow_symlinks=False)
+            try:
+                os.link(place, known, follow_symlinks=False)
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(known), exist_ok=True)
+                os.link(place, known, follow_symlinks=False)
         except OSError:
             return
         self._links[target] = known

@@ -16,12 +16,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from mlpipe_engine.errors import FilesystemError
-from mlpipe_engine.executors import staging
+from mlpipe_engine.errors import FilesystemError, MlpipeError
 from mlpipe_engine.executors.leases import Leases
 from mlpipe_engine.executors.process import ProcessExecutor
 from mlpipe_engine.executors.routing import RoutingExecutor
-from mlpipe_engine.executors.spare import SpareFolders, sweep
+from mlpipe_engine.executors.spare import Laid, SpareFolders, sweep
 from mlpipe_engine.model.events import Event
 from mlpipe_engine.model.records import RunRecord
 from mlpipe_engine.model.states import GOOD
@@ -33,7 +32,7 @@ from mlpipe_engine.store import results, runs
 from mlpipe_engine.store.documents import pairs
 from mlpipe_engine.store.flights import Flights
 from mlpipe_engine.store.journal import Journal
-from mlpipe_engine.store.locks import is_held
+from mlpipe_engine.store.locks import is_held, try_lock
 from mlpipe_engine.store.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -54,16 +53,31 @@ class Ahead:
         window = {"window_seconds": 0.0} if executor is not None else {}  # of a rehearsal nobody waits for the end
         self.recorder = Recorder(state_dir, _nothing_yet, self.journal, merges=False, **window)
         self.leases = _leases(config)
-        self.step_dir = os.path.join(state_dir, "spare", uuid4().hex, "0")
-        """An empty one. Another run may clean it up meanwhile."""
-        with suppress(OSError):
-            staging.make_folders(self.step_dir, None)
+        with suppress(MlpipeError):
+            self.leases.open()
+        self.laid = Laid(os.path.join(state_dir, "spare", uuid4().hex))
+        self._life = f"{self.laid.folder}/life"
+        self._lock = try_lock(self._life, f"pid {os.getpid()}")
+
+    def take_lock(self, path: str) -> int | None:
+        """That of the run, as `locks.try_lock` gives it; made ahead, it only gets its name now."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            try:
+                os.rename(self._life, path)
+                return lock
+            except OSError:  # cleaned up
+                os.close(lock)
+        return try_lock(path, f"pid {os.getpid()}")
 
     def close(self) -> None:
         """For one that no run has taken."""
         self.executor.close()
         self.recorder.close()
-        shutil.rmtree(os.path.dirname(self.step_dir), ignore_errors=True)
+        self.leases.close()
+        if self._lock is not None:
+            os.close(self._lock)
+        shutil.rmtree(self.laid.folder, ignore_errors=True)
 
 
 def _nothing_yet() -> None:
@@ -157,7 +171,7 @@ def _parts(
 def _spare(site: Site, run: RunRecord) -> SpareFolders:
     folder, lives = os.path.join(site.state_dir, "spare"), os.path.join(site.state_dir, "locks", "runs")
     if site.ahead is not None:
-        return SpareFolders(os.path.dirname(site.ahead.step_dir), (site.ahead.step_dir,))
+        return SpareFolders(site.ahead.laid.folder, site.ahead.laid)
     sweep(
         folder, lambda name: name != run.id and is_held(os.path.join(lives, name))
     )  # that of this run may be there after a crash

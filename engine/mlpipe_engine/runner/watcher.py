@@ -37,6 +37,8 @@ _SHARE = 600
 """A rescan is followed by a pause of at least so many times its own length: it never takes more than a sixth of a percent."""
 _POLL_SHARE = 20
 _LOCK_SECONDS = 0.5
+_WAKE_SECONDS = 0.001
+"""The end of a window is met awake: poll knows milliseconds only, and to be woken takes a processor that has gone to sleep a while."""
 _SPARE_SECONDS = 0.1
 """After a run began: its first step starts before the next spare asks for the processor."""
 _UNREAD_SECONDS = 60.0
@@ -264,8 +266,8 @@ class Watcher:
                 waiting.register(process.socket, select.POLLIN)
                 sources[process.socket.fileno()] = process
         ready = [fd for fd, _ in waiting.poll(int(self._pause() * 1000))]
-        if not ready and (rest := self._pause()) < 0.001:
-            time.sleep(rest)  # poll knows milliseconds only, and of a short window one is much
+        while not ready and 0.0 < self._pause() < _WAKE_SECONDS:
+            ready = [fd for fd, _ in waiting.poll(0)]
         now = time.monotonic()
         if self._reading in ready:
             _drain(self._reading)

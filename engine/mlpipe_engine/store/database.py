@@ -16,10 +16,10 @@ from contextlib import contextmanager, suppress
 
 from mlpipe_engine.errors import EnvironmentProblem, FilesystemError, LockTimeoutError, StoreDamagedError, StoreTooNewError
 from mlpipe_engine.store.network import needs_rollback
+from mlpipe_engine.store.uptodate import KEPT_LOG_BYTES, LOG_BYTES, merge_long_log
 
 VERSION = 16
 APPLICATION_ID = 0x6D6C7069  # "mlpi"
-_CHECKPOINT_BYTES = 4 << 20
 _GIVE_UP_SECONDS = 30.0
 _OLDEST_SQLITE = (3, 37, 0)
 """The first with STRICT tables, which the schema uses."""
@@ -33,6 +33,7 @@ class Database:
     ) -> None:
         self._state_dir = state_dir
         self._connection = connection
+        self._longest_log = LOG_BYTES
         self._private_copy = private_copy
         self.read_only = read_only
         self._first_write: Callable[[], sqlite3.Connection] | None = None
@@ -125,7 +126,9 @@ class Database:
                         self._connection.execute("ROLLBACK")
                     raise
                 self._connection.execute("COMMIT")
-                self._checkpoint()
+                if durable:
+                    with suppress(sqlite3.Error):
+                        self._longest_log = merge_long_log(self._connection, self._state_dir, self._longest_log)
         except sqlite3.DatabaseError as error:
             raise translated(error, os.path.join(self._state_dir, "state.db")) from error
 
@@ -168,12 +171,6 @@ class Database:
         with self._locked(), suppress(sqlite3.Error):
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    def _checkpoint(self) -> None:
-        """Under the write lock, so that no writer and no other checkpoint runs beside it."""
-        with suppress(OSError, sqlite3.Error):
-            if os.stat(os.path.join(self._state_dir, "state.db-wal")).st_size > _CHECKPOINT_BYTES:
-                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
 
 def _connect(path: str, *, rollback: bool, same_thread: bool = True) -> sqlite3.Connection:
     from urllib.parse import quote
@@ -185,7 +182,7 @@ def _connect(path: str, *, rollback: bool, same_thread: bool = True) -> sqlite3.
         connection.close()
         raise StoreDamagedError(f"store damaged: {path} is a database of another program")
     journal = "DELETE" if rollback else "WAL"
-    for pragma in (f"journal_mode={journal}", "synchronous=FULL", "wal_autocheckpoint=0", "journal_size_limit=67108864"):
+    for pragma in (f"journal_mode={journal}", "synchronous=FULL", "wal_autocheckpoint=0", f"journal_size_limit={KEPT_LOG_BYTES}"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
     return connection
 

@@ -67,11 +67,18 @@ class Flights:
     def _path(self, fingerprint: str) -> str:
         return f"{self._folder}/{fingerprint.partition(':')[2]}"
 
+    def _open(self) -> int:
+        path, flags = f"{self._folder}/ranges", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            return os.open(path, flags, 0o644)
+        except FileNotFoundError:
+            os.makedirs(self._folder, exist_ok=True)
+            return os.open(path, flags, 0o644)
+
     def _lock_byte(self, fingerprint: str) -> int | None:
         try:
             if self._fd < 0:
-                os.makedirs(self._folder, exist_ok=True)
-                self._fd = os.open(f"{self._folder}/ranges", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                self._fd = self._open()
             fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _byte(fcntl.F_WRLCK, fingerprint))
         except (BlockingIOError, PermissionError):
             return None

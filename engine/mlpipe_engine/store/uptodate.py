@@ -21,6 +21,11 @@ from mlpipe_engine import __version__
 SHOWN_STEPS = 30
 """Runs of up to this many steps show a line for each."""
 
+LOG_BYTES = 4 << 20
+"""A longer log of the store is merged into it."""
+KEPT_LOG_BYTES = 1 << 20
+"""So much of its file stays when it starts anew: one that stayed longer than LOG_BYTES would be taken for a long log by every write."""
+
 _RACY_NS = 2_000_000_000
 _MOST_TOUCHED, _MOST_BYTES = 100, 64 << 20
 """More than this is the business of the long way, which hashes beside other work and remembers."""
@@ -77,9 +82,24 @@ class UpToDate:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
-        if os.stat(os.path.join(self._state_dir, "state.db-wal")).st_size > 4 << 20:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        merge_long_log(connection, self._state_dir)
         return int(cursor.lastrowid or 0)
+
+
+def merge_long_log(connection: Connection, state_dir: str, longest: int = LOG_BYTES) -> int:
+    """Merge the log into the store where its file is longer than `longest`; gives the `longest` of the next time.
+
+    Where somebody who reads keeps a part of it from being merged, that is as long a log away again. Prereq: the write lock is held, so that
+    no writer and no other merge runs beside it; `KEPT_LOG_BYTES` is set for every connection that writes.
+    """
+    try:
+        size = os.stat(os.path.join(state_dir, "state.db-wal")).st_size
+    except OSError:  # a store without a log
+        return longest
+    if size <= longest:
+        return longest
+    _, whole, merged = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return LOG_BYTES if whole == merged else size + LOG_BYTES
 
 
 MIRROR = (
@@ -114,7 +134,7 @@ def open_quickly(root: str) -> Connection | None:
     if not os.access(path, os.W_OK):
         return None
     connection = connect(path, isolation_level=None, timeout=5.0)
-    for pragma in ("mmap_size=0", "synchronous=FULL", "wal_autocheckpoint=0"):
+    for pragma in ("mmap_size=0", "synchronous=FULL", "wal_autocheckpoint=0", f"journal_size_limit={KEPT_LOG_BYTES}"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
     return connection
 
