@@ -345,6 +345,8 @@ class PipelineApp(App[int]):
 
     def _pulse(self) -> None:
         """Look whether something is new, and let time go on."""
+        if self.being_taken_down:
+            return
         self._pulses += 1
         busy = self.shot is not None and bool(self.shot.live)
         if not self._looking and (busy or self._pulses % _IDLE_PULSES == 0 or self._pulses == 1):
@@ -533,7 +535,7 @@ class PipelineApp(App[int]):
 
     def teller(self) -> Callable[[str], None]:
         """For threads: what goes on before a run starts."""
-        return lambda text: self.call_from_thread(self.tell, text)
+        return lambda text: self._deliver(Answered("said", text, self.tell))
 
     def trouble(self, found: Trouble) -> None:
         self.tell(found.what.replace(self.root + os.sep, "") + (f"  {found.hint}" if found.hint else ""), bad=True)
@@ -800,8 +802,10 @@ def start(settings: Settings) -> int:
             app.ask_ahead()
             engine.close()
         mouse = settings.mouse and (engine is None or engine.config.tui.mouse)
-        app.run(mouse=mouse)
-        gc.enable()
+        try:
+            app.run(mouse=mouse)
+        finally:
+            gc.enable()
         if app.watching is not None:
             app.watching.stop()
         app.bridge.close()

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from mlpipe_engine.engine import Engine
 from mlpipe_engine.errors import MlpipeError
 from mlpipe_engine.model.records import RunRecord, StepRecord
-from mlpipe_engine.model.spec import PathSource, PipelineSpec, StepOutputSource
+from mlpipe_engine.model.spec import DatasetUse, PathSource, PipelineSpec, StepOutputSource
 from mlpipe_engine.model.states import GOOD, State
 
-from mlpipe_tui.tables import Table, kind_of, tables_in
+from mlpipe_tui.clean import one_line
+from mlpipe_tui.tables import Table, TableProblem, kind_of, tables_in, writable
 from mlpipe_tui.viewmodels.data import Item, ShelfShot, TableFacts
+
+if TYPE_CHECKING:
+    from mlpipe_engine.model.datasets import DatasetDiff, DatasetVersionRecord
 
 _SIZED_FILES = 2000
 _VERSIONS_FROM = 60
@@ -25,18 +30,70 @@ def shelf(run_id: str | None, pipeline: str | None = None) -> Callable[[Engine],
     """Of that run, else of the newest run of the pipeline."""
 
     def ask(engine: Engine) -> ShelfShot:
+        datasets, versions = _datasets(engine)
         runs = [run for run in engine.runs(limit=_VERSIONS_FROM, pipeline=pipeline or None) if run.kind == "run"]
         run = engine.find_run(run_id) if run_id is not None else (runs[0] if runs else None)
         if run is None:
             found = engine.definitions.pipelines
             spec = next((each for each in found if each.name == pipeline), found[0] if found else None)
-            return ShelfShot(items=tuple(_sources(engine, spec)), needs=_needs(spec)) if spec is not None else ShelfShot()
+            sources, needs = (_sources(engine, spec), _needs(spec)) if spec is not None else ([], ())
+            return ShelfShot(items=(*datasets, *sources), needs=needs, datasets=versions)
         spec = engine.spec(run.id)
         steps = engine.steps(run.id)
         outputs = [item for step in steps for item in _outputs(engine, run, step, spec)]
         return ShelfShot(
-            items=(*_sources(engine, spec), *outputs), run=run, needs=_needs(spec), versions=_versions(engine, run, runs, outputs)
-        )
+            items=(*datasets, *_sources(engine, spec), *outputs), run=run, needs=_needs(spec),
+            versions=_versions(engine, run, runs, outputs), datasets=versions,
+        )  # fmt: skip
+
+    return ask
+
+
+def _datasets(engine: Engine) -> tuple[list[Item], dict[str, tuple[DatasetVersionRecord, ...]]]:
+    """Registered datasets, the newest version of each, and all their versions, newest first."""
+    items, versions = [], {}
+    for record in engine.datasets():
+        item = Item(
+            key=f"dataset/{record.name}", section="Datasets", name=record.name, path=", ".join(record.definition.paths),
+            kind="table" if record.definition.kind == "tabular" else "", size_bytes=record.size_bytes, version=record.version,
+        )  # fmt: skip
+        items.append(item)
+        versions[item.key] = tuple(reversed(engine.dataset_versions(record.name)))
+    return items, versions
+
+
+def moved(records: Sequence[DatasetVersionRecord]) -> Callable[[Engine], frozenset[str]]:
+    """Names of those whose files are others now; what lies behind a network is not asked."""
+
+    def ask(engine: Engine) -> frozenset[str]:
+        found = set()
+        for record in records:
+            with suppress(MlpipeError):
+                if engine.moved_here(record):
+                    found.add(record.name)
+        return frozenset(found)
+
+    return ask
+
+
+def rows_of(root: str, name: str, version: int, previews: str | None) -> str:
+    """Where the rows of a dataset lie, as one file; made where it is not there. For any thread. Raises TableProblem."""
+    engine = Engine.open(root)
+    try:
+        return engine.dataset_copy(engine.dataset(name, version), writable(previews))
+    except MlpipeError as error:
+        raise TableProblem(one_line(str(error), limit=400)) from error
+    finally:
+        engine.close()
+
+
+def difference(name: str) -> Callable[[Engine], list[DatasetDiff]]:
+    """How the newest version differs from what lies there now, where it does, and from the version before."""
+
+    def ask(engine: Engine) -> list[DatasetDiff]:
+        versions = engine.dataset_versions(name)
+        found = [engine.diff_datasets(versions[-1], None)] if engine.moved(versions[-1]) else []
+        return [*found, *(engine.diff_datasets(versions[-2], versions[-1]) for _ in versions[1:2])]
 
     return ask
 
@@ -50,8 +107,15 @@ def _needs(spec: PipelineSpec) -> tuple[tuple[str, tuple[str, ...]], ...]:
                 needs.append(given.source.step)
             elif isinstance(given.source, PathSource):
                 needs += [f"source:{path}" for path in given.source.paths]
+                needs += [f"dataset:{name}" for name in [_dataset_name(given.use)] if name]
         found.append((step.name, tuple(dict.fromkeys(needs))))
     return tuple(found)
+
+
+def _dataset_name(use: DatasetUse | None) -> str:
+    if use is None:
+        return ""
+    return use.register.name if use.register is not None else use.version.rpartition(" v")[0]
 
 
 def _sources(engine: Engine, spec: PipelineSpec) -> list[Item]:

@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -120,7 +120,7 @@ class Table:
     def of(cls, paths: Sequence[str], previews: str | None = None) -> Table:
         if not paths:
             raise TableProblem("no file in it is a table (Parquet, CSV or JSON)")
-        previews = _writable(previews)
+        previews = writable(previews)
         connection = _connect(previews)
         try:
             return cls(connection, [_as_parquet(connection, path, previews) for path in paths])
@@ -325,20 +325,24 @@ class Table:
         return tuple(heights.get(index, 0) for index in range(8))
 
 
-def query(sql: str, tables: Mapping[str, str], previews: str | None = None, *, started: Any = None) -> Table:
-    """The result of one SELECT over tables (name -> path of a file or folder), as a table of its own. Raises TableProblem.
+def query(
+    sql: str, tables: Mapping[str, str | Callable[[], str]], previews: str | None = None, *, started: Any = None
+) -> Table:  # fmt: skip
+    """The result of one SELECT over tables (name -> path of a file or folder, or what gives it when it is asked for), as a table of its own.
+    Raises TableProblem.
 
     The statement sees nothing but those tables: no other file, no network, no extension, and it cannot write. `started` is told the
     function that interrupts it.
     """
-    folder = _writable(previews)
+    folder = writable(previews)
     connection = _connect(folder)
     try:
         if started is not None:
             started(connection.interrupt)
         _only_a_select(sql)
         used = {name: path for name, path in tables.items() if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", sql, re.IGNORECASE)}
-        files = {name: [_as_parquet(connection, part, folder) for part in tables_in(path)] for name, path in used.items()}
+        places = {name: path() if callable(path) else path for name, path in used.items()}
+        files = {name: [_as_parquet(connection, part, folder) for part in tables_in(path)] for name, path in places.items()}
         for name, found in files.items():
             if not found:
                 raise TableProblem(f"{one_line(name)} is no table")
@@ -520,7 +524,7 @@ def _without_globs(path: str, previews: str) -> str:
     return link
 
 
-def _writable(previews: str | None) -> str:
+def writable(previews: str | None) -> str:
     if previews is not None and not set(previews) & set("*?["):
         try:
             os.makedirs(previews, mode=0o700, exist_ok=True)

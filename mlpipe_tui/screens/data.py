@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 from mlpipe_engine.errors import MlpipeError
@@ -16,7 +18,7 @@ from textual.widgets import Input, TextArea
 
 from mlpipe_tui.clean import one_line
 from mlpipe_tui.screens.base import View
-from mlpipe_tui.shelf import facts, shelf
+from mlpipe_tui.shelf import difference, facts, moved, rows_of, shelf
 from mlpipe_tui.tables import Table, TableProblem, query
 from mlpipe_tui.viewmodels import data, details, words
 from mlpipe_tui.viewmodels.data import Item, ShelfShot
@@ -62,7 +64,8 @@ class DataView(View):
     NAME = "Data"
     HELP = (
         "What the pipeline reads and what its steps wrote. Enter shows rows; S asks in SQL over all tables of the list, Esc goes back to the rows.\n"
-        "/ keeps rows: plan=fiber tenure>=12 name:ann !word. F looks at all rows of a column; Diff compares with the version before."
+        "/ keeps rows: plan=fiber tenure>=12 name:ann !word. F looks at all rows of a column; Diff compares with the version before.\n"
+        "Datasets are the registered ones; \"data moved\" means that the files are others now than those the version was registered with."
     )
     CHANGING = frozenset({"export"})
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -189,6 +192,8 @@ class DataView(View):
         self._run_id = found.run.id if found.run is not None else None
         self.newer = self.newer if found.run is not None and self.newer > found.run.number else 0
         self.redraw()
+        if found.datasets:
+            self.tui.bridge.work("moved", moved([versions[0] for versions in found.datasets.values()]), self._got_moved)
         if self.item is None:
             first = next(
                 (item for item in found.items if item.kind and item.step), next((item for item in found.items if item.kind), None)
@@ -200,8 +205,21 @@ class DataView(View):
                 self.table.open(None, empty="No output is a table yet: r on the Pipeline screen runs the pipeline.")
         else:
             fresh = next((item for item in found.items if item.key == self.item.key), None)
-            if fresh is not None and fresh.path != self.item.path:
+            if fresh is not None and (fresh.path, fresh.version) != (self.item.path, self.item.version):
                 self.choose(fresh)
+
+    def _got_moved(self, names: frozenset[str] | Trouble) -> None:
+        if isinstance(names, Trouble) or self.shot is None:
+            return
+        items = tuple(
+            replace(item, moved=item.name in names) if item.version and item.moved != (item.name in names) else item
+            for item in self.shot.items
+        )
+        if items != self.shot.items:
+            self.shot = replace(self.shot, items=items)
+            self.item = next((item for item in items if self.item is not None and item.key == self.item.key), self.item)
+            self.redraw()
+            self.redraw_about()
 
     def redraw(self) -> None:
         shot = self.shot
@@ -239,13 +257,21 @@ class DataView(View):
         """Show its rows, or say why there are none."""
         self.item, self._asked_sql, self._opened_row, self._diff_of, self._diff = item, "", [], ("", 0), []
         if item.kind:
-            path, previews = item.path, self.previews
-            self.table.open(lambda: Table.open(path, previews))
+            place, previews = self._place_of(item), self.previews
+            self.table.open(lambda: Table.open(place() if callable(place) else place, previews))
+        elif item.version:
+            self.table.open(None, empty=f"{item.name} v{item.version}: a dataset of files ({item.path}); Lineage lists its versions")
         else:
             said = item.note or f"no table (Parquet, CSV or JSON); it lies at {item.path}"
             self.table.open(None, empty=f"{item.name}: {said}")
         self._title()
         self.redraw_about()
+
+    def _place_of(self, item: Item) -> str | Callable[[], str]:
+        """Where its rows lie; those of a dataset are written to a file when they are asked for, in whatever thread asks."""
+        if not item.version:
+            return item.path
+        return partial(rows_of, self.tui.root, item.name, item.version, self.previews)
 
     def redraw_about(self) -> None:
         pane, item, table = self.query_one("#about", Pane), self.item, self.table.table
@@ -275,6 +301,9 @@ class DataView(View):
 
     def _show_diff(self) -> None:
         item, shot = self.item, self.shot
+        if item is not None and item.version:
+            self._show_dataset_diff(item)
+            return
         versions = shot.versions.get(item.key, ()) if shot is not None and item is not None else ()
         if item is None or not item.kind or len(versions) < 2:
             told = (
@@ -291,6 +320,20 @@ class DataView(View):
         self._diff_of, self._diff = wanted, []
         self.document.show([Line.of(("comparing ...", "muted"))])
         self.tui.bridge.work("data-diff", _difference(item, versions, self.previews, self.tui.glyphs), self._got_diff)
+
+    def _show_dataset_diff(self, item: Item) -> None:
+        versions = self.shot.datasets.get(item.key, ()) if self.shot is not None else ()
+        if len(versions) < 2 and not item.moved:
+            self.document.show([Line.of((f"v{item.version} is the only version, and its files are as they were", "muted"))])
+            return
+        wanted = (f"{item.name} {item.moved}", item.version)
+        if self._diff_of != wanted:
+            self._diff_of, self._diff = wanted, []
+            glyphs = self.tui.glyphs
+            self.tui.bridge.work("data-diff", lambda engine: [
+                line for found in difference(item.name)(engine) for line in data.dataset_difference(found, glyphs)
+            ], self._got_diff)  # fmt: skip
+        self.document.show(self._diff or [Line.of(("comparing ...", "muted"))])
 
     def _got_diff(self, found: list[Line] | Trouble) -> None:
         self._diff = details.trouble_lines(found) if isinstance(found, Trouble) else found
@@ -344,7 +387,7 @@ class DataView(View):
         if not sql or self.shot is None:
             return
         self._asked_sql = sql
-        names = {name: item.path for name, item in data.sql_names(self.shot.items).items()}
+        names = {name: self._place_of(item) for name, item in data.sql_names(self.shot.items).items()}
         previews, table = self.previews, self.table
         table.open(lambda: query(sql, names, previews, started=table.stopping_with))
         table.focus()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlpipe_engine.model.records import RunRecord
 from mlpipe_engine.model.states import State
@@ -14,6 +14,9 @@ from mlpipe_tui.tables import Profile, TableColumn
 from mlpipe_tui.viewmodels import words
 from mlpipe_tui.viewmodels.cells import cell, spark
 from mlpipe_tui.viewmodels.rich_lines import Line, Span, Tone
+
+if TYPE_CHECKING:
+    from mlpipe_engine.model.datasets import DatasetDiff, DatasetVersionRecord, RowsDiff
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,10 @@ class Item:
     digest: str = ""
     note: str = ""
     """Why there is nothing to look into."""
+    version: int = 0
+    """Of a registered dataset; its `name` is that of the dataset."""
+    moved: bool = False
+    """The files under the newest version are others than those it was registered with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +54,8 @@ class ShelfShot:
     """Step -> the steps it takes from, for lineage."""
     versions: Mapping[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
     """Key of an output -> (number of a run, digest) of the runs in which it changed, newest first."""
+    datasets: Mapping[str, tuple[DatasetVersionRecord, ...]] = field(default_factory=dict)
+    """Key of a registered dataset -> its versions, newest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +89,9 @@ def _word(name: str) -> str:
 
 def item_cells(item: Item, glyphs: Glyphs) -> tuple[Span, ...]:
     """Sign and name, and how much it is."""
+    if item.version:
+        told = f"v{item.version}{' data moved' if item.moved else ''}"
+        return (f"  {glyphs.data} ", "warning" if item.moved else "primary"), (item.name, ""), (told, "warning" if item.moved else "muted")
     sign = glyphs.state(item.state) if item.state is not None else glyphs.data
     tone: Tone = (
         "bad" if item.state is State.FAILED else "muted" if not item.path else "good" if item.state is not None else "primary"
@@ -181,8 +193,72 @@ def _moved(before: Profile, after: Profile, glyphs: Glyphs) -> str:
     return ", ".join(parts)
 
 
+def dataset_lines(shot: ShelfShot, item: Item) -> list[Line]:
+    """The versions of a dataset, and what takes it."""
+    takers = sorted(step for step, needs in shot.needs if f"dataset:{item.name}" in needs)
+    versions = shot.datasets.get(item.key, ())
+    lines = [
+        Line.of((f"{words.count(len(versions), 'version')} of a dataset", "strong")),
+        Line.of(("  used by  ", "muted"), ", ".join(takers) or "no step of the run that is shown"),
+    ]
+    if item.moved:
+        told = f"  the files are others now than those v{item.version} was registered with; Diff shows how"
+        lines.append(Line.of((told, "warning")))
+    for record in versions:
+        files = f"{words.count(record.file_count, 'file')}, {words.size(record.size_bytes)}"
+        about = ", ".join(filter(None, (record.description, *(f"{name}={value}" for name, value in record.tags))))
+        lines.append(Line.of((f"  v{record.version:<4} ", "accent"), f"{record.created_at[:16].replace('T', ' ')}  {files}", (f"  {about}", "muted")))
+        lines.append(Line.of(("        ", "muted"), ", ".join(record.definition.paths)))
+    return lines
+
+
+def dataset_difference(found: DatasetDiff, glyphs: Glyphs) -> list[Line]:
+    """What differs between two versions of a dataset: definition, files, columns, rows, figures."""
+    lines = [Line.of((f"{found.before} {glyphs.arrow} {found.after}", "strong"))]
+    lines += [Line.of((f"  {part}  ", "muted"), f"{old} {glyphs.arrow} {new}") for part, old, new in found.definition]
+    signed: tuple[tuple[str, Tone, tuple[str, ...]], ...] = (
+        ("+", "good", found.files.added), ("-", "bad", found.files.removed), (glyphs.differs, "warning", found.files.changed),
+    )  # fmt: skip
+    for sign, tone, paths in signed:
+        lines += [Line.of((f"  {sign} ", tone), path, ("  file", "muted")) for path in paths[:_MOST_FILES]]
+        if len(paths) > _MOST_FILES:
+            lines.append(Line.of((f"  {sign} ", tone), f"and {len(paths) - _MOST_FILES:,} more files"))
+    for change in found.schema:
+        lines.append(Line.of((f"  {glyphs.differs} {change.column}  ", "warning"), f"{change.before or 'not there'} {glyphs.arrow} {change.after or 'not there'}"))
+    if found.rows is not None:
+        lines += _rows_difference(found.rows, glyphs)
+    for figure in found.statistics:
+        lines.append(Line.of((f"  {glyphs.differs} {figure.column}  ", "warning"), f"{figure.statistic} {cell(figure.before)} {glyphs.arrow} {cell(figure.after)}"))
+    if found.same:
+        lines.append(Line.of(("  nothing differs", "muted")))
+    elif found.rows is None and found.files:
+        lines.append(Line.of(("  rows cannot be compared: the files of one version are no longer there", "warning")))
+    return lines
+
+
+_MOST_FILES = 8
+
+
+def _rows_difference(rows: RowsDiff, glyphs: Glyphs) -> list[Line]:
+    by = f" by {', '.join(rows.key)}" if rows.key else ""
+    changed = f", {rows.changed:,} changed" if rows.key else ""
+    lines = [
+        Line.of((f"  rows{by}  ", "muted"), f"{rows.before:,} {glyphs.arrow} {rows.after:,}", (f"  {rows.added:,} added, {rows.removed:,} removed{changed}", "warning"))
+    ]
+    if rows.note:
+        lines.append(Line.of((f"    {rows.note}", "muted")))
+    for sign, tone, examples in (("+", "good", rows.added_examples), ("-", "bad", rows.removed_examples)):
+        lines += [Line.of((f"    {sign} ", tone), ", ".join(map(cell, example))) for example in examples]  # type: ignore[arg-type]
+    for row in rows.changed_examples:
+        changes = ", ".join(f"{name} {cell(old)} {glyphs.arrow} {cell(new)}" for name, old, new in row.changes)
+        lines.append(Line.of((f"    {glyphs.differs} ", "warning"), f"{', '.join(map(cell, row.key))}: {changes}"))
+    return lines
+
+
 def lineage(shot: ShelfShot, item: Item) -> list[Line]:
     """What an output comes from, and what takes it."""
+    if item.version:
+        return dataset_lines(shot, item)
     if not item.step:
         takers = sorted(step for step, needs in shot.needs if f"source:{item.name}" in needs)
         return [

@@ -74,6 +74,13 @@ class LogView(ScrollView, can_focus=True):
         Binding("y", "copy", "Copy", id="log.copy"),
     ]
 
+    class Searched(Message):
+        """Numbers of the lines with what was looked for, on their way from the thread that looked."""
+
+        def __init__(self, query: Query, found: array[int], top: int, problem: str) -> None:
+            super().__init__()
+            self.query, self.found, self.top, self.problem = query, found, top, problem
+
     class Changed(Message):
         """Something the badge says is different now."""
 
@@ -357,18 +364,21 @@ class LogView(ScrollView, can_focus=True):
 
     @work(thread=True, group="search", exit_on_error=False)
     def _search(self, file: LogFile, query: Query, top: int) -> None:
+        """Posts what it found and waits for nobody: an app that is being taken down answers no thread."""
         worker = get_current_worker()
         found = array("Q")
         try:
             for lines in file.hits(query.matcher(), lambda: worker.is_cancelled):
                 found.extend(lines)
         except (OSError, ValueError) as error:
-            self.app.call_from_thread(self._searched, query, array("Q"), top, one_line(error))
+            self.post_message(self.Searched(query, array("Q"), top, one_line(error)))
             return
         if not worker.is_cancelled:
-            self.app.call_from_thread(self._searched, query, found, top, "")
+            self.post_message(self.Searched(query, found, top, ""))
 
-    def _searched(self, query: Query, found: array[int], top: int, problem: str) -> None:
+    def on_log_view_searched(self, message: Searched) -> None:
+        message.stop()
+        query, found, top, problem = message.query, message.found, message.top, message.problem
         if self.wanted is not query:
             return
         self.searching, self.problem, self._hits = False, problem, found

@@ -9,6 +9,16 @@ import pytest
 from hostile import ALL, living
 from house import drive, screen_text, until
 from mlpipe_engine.engine import Engine
+from mlpipe_engine.model.datasets import (
+    ChangedRow,
+    DatasetDefinition,
+    DatasetDiff,
+    DatasetVersionRecord,
+    Moved,
+    RowsDiff,
+    SchemaChange,
+    StatisticChange,
+)
 from mlpipe_engine.model.states import State
 from worlds import World
 
@@ -18,7 +28,7 @@ from mlpipe_tui.screens.data import DataView, SqlBox
 from mlpipe_tui.shelf import shelf
 from mlpipe_tui.tables import Profile, TableColumn
 from mlpipe_tui.viewmodels import data
-from mlpipe_tui.viewmodels.data import Item, TableFacts
+from mlpipe_tui.viewmodels.data import Item, ShelfShot, TableFacts
 from mlpipe_tui.widgets.frame import Pane
 
 CLEAN = """
@@ -159,8 +169,57 @@ def test_without_a_run_sources_are_shown(world: World) -> None:
     drive(world.root, act)
 
 
+def test_registered_datasets_with_their_versions_and_what_moved(world: World) -> None:
+    """A version before, the newest one, and files that changed since: rows, columns and differences of each."""
+    world.write("data/people.csv", "id;name\n1;Ann\n2;Bo\n")
+    world.define("pipeline = Pipeline(ws, steps=[CommandStep(['true'], name='s')], name='p')")
+    words = ("data", "register", "people", "data/people.csv", "--separator", ";")
+    assert world.cli(*words).returncode == 0
+    world.write("data/people.csv", "id;name\n1;Ann\n2;Bob\n3;Cy\n")
+    assert "v2" in world.cli(*words, "--new-version").stdout
+
+    async def act(app: PipelineApp, pilot: Any) -> None:
+        await pilot.press("3")
+        view = app.query_one(DataView)
+        await until(app, pilot, lambda: "people" in screen_text(app) and "row 1 of 3" in screen_text(app))
+        text = screen_text(app)
+        assert "Datasets" in text and "v2" in text and "data moved" not in text and "Bob" in text
+        about = view.query_one("#about", Pane)
+        about.open_tab("Diff")
+        await until(app, pilot, lambda: "people v1" in screen_text(app) and "people v2" in screen_text(app))
+        about.open_tab("Lineage")
+        await until(app, pilot, lambda: "2 versions of a dataset" in screen_text(app))
+        world.write("data/people.csv", "id;name\n1;Ann\n")
+        view.ask()
+        await until(app, pilot, lambda: "data moved" in screen_text(app))
+        about.open_tab("Diff")
+        await until(app, pilot, lambda: "as it is now" in screen_text(app) and "3 → 1" in screen_text(app))
+        await pilot.press("S")
+        view.query_one(SqlBox).text = "SELECT count(*) AS people FROM people"
+        await pilot.press("enter")
+        await until(app, pilot, lambda: "SQL result" in screen_text(app) and "row 1 of 1" in screen_text(app))
+
+    drive(world.root, act, (140, 40))
+
+
 @pytest.mark.parametrize("text", ALL)
 def test_hostile_names(text: str) -> None:
+    record = DatasetVersionRecord(
+        name=text, version=1, definition=DatasetDefinition(paths=(text,)), content="", file_count=1, size_bytes=1, description=text,
+        tags=((text, text),),
+    )  # fmt: skip
+    dataset = Item(key=text, section=text, name=text, path=text, kind="table", version=1, moved=True)
+    shot = ShelfShot(items=(dataset,), datasets={text: (record,)}, needs=((text, (f"dataset:{text}",)),))
+    rows = RowsDiff(
+        key=(text,), before=1, after=2, added=1, removed=1, changed=1, note=text, added_examples=((text,),), removed_examples=((text,),),
+        changed_examples=(ChangedRow((text,), ((text, text, text),)),),
+    )  # fmt: skip
+    found = DatasetDiff(
+        before=text, after=text, definition=((text, text, text),), files=Moved((text,), (text,), (text,)), rows=rows,
+        schema=(SchemaChange(text, text, text),), statistics=(StatisticChange(column=text, statistic="mean", before=text, after=text),),
+    )  # fmt: skip
+    for lines in (data.lineage(shot, dataset), data.dataset_difference(found, UNICODE)):
+        assert living("".join(line.plain for line in lines)) == []
     item = Item(key=text, section=text, name=text, path=text, kind="csv", step=text, output=text, note=text)
     assert all(name.replace("_", "a").isalnum() for name in data.sql_names([item]))
     column = TableColumn(name=text, type="VARCHAR")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 
 import pytest
 from tui.projects import small
-from tui.terminals import terminal
+from tui.terminals import REPOSITORY, terminal
 from worlds import World
 
 pytestmark = pytest.mark.needs("tmux")
@@ -63,6 +64,61 @@ def test_from_nothing_to_a_mended_run(world: World, columns: int, rows: int) -> 
         window.press("q")
         window.wait("left with 0.")
         assert left(window.flags()) == CLEAN
+
+
+@pytest.fixture
+def sample(world: World) -> World:
+    """The sample project, and two runs of its small pipeline that differ in a parameter."""
+    shutil.copytree(
+        REPOSITORY / "sample_project", world.root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".mlpipe", "__pycache__")
+    )
+    for words in ((), ("--param", "neighbours=1")):
+        assert world.cli("run", "iris", *words).returncode == 0
+    return world
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (100, 30), (160, 45), (60, 15)])
+def test_a_day_with_the_sample_project(sample: World, columns: int, rows: int) -> None:
+    """A failure, its mending in watch mode, a comparison, SQL, a profile and a difference, a run that goes on without the app."""
+    source = sample.root / "iris/compare.py"
+    text = source.read_text()
+    with terminal(sample.root, columns, rows) as window:
+        window.app("iris")
+        window.wait("run 2 succeeded 3/3")
+        source.write_text(text.replace("run.log(", "run.lag(", 1))
+        window.press("r")
+        window.wait("2 of 3 reused")
+        window.press("Enter")
+        window.wait("run 3 failed")
+        window.press("w")
+        window.wait("watch on")
+        source.write_text(text.replace('"guessing"', '"always"'))
+        window.wait("watch on", "succeeded")
+        window.wait("3/3")
+        window.press("w")
+        window.wait("succeeded", gone="watch on")
+        window.press("2")
+        window.wait("Runs")
+        window.press("Space", "Down", "Space", "c")
+        window.wait("Compare 2 runs", "metrics")
+        window.press("3")
+        window.wait("iris", "Datasets")
+        window.press("S")
+        window.wait("Enter runs it")
+        window.press("C-a", "C-k")
+        window.type("SELECT round(accuracy, 1) + 41 AS answer FROM comparison\n")
+        window.wait("SQL result", "answer")
+        window.press("Escape")
+        source.write_text(text.replace("import json", "import json, time; time.sleep(4)"))
+        window.press("1", "r")
+        window.wait("2 of 3 reused")
+        window.press("Enter")
+        window.wait("running")
+        window.press("q")
+        window.wait("left with 0.", "goes on; `mlpipe-tui attach")
+        window.app("iris")
+        window.wait("succeeded 3/3")
+        window.press("q")
 
 
 def test_it_attaches_to_a_run_started_elsewhere_and_leaves_it_alone(world: World) -> None:

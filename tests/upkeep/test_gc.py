@@ -285,3 +285,37 @@ def test_environments_and_benches_go_when_nobody_used_them_for_long(three_runs: 
     assert there() == [False, False, False, False]
     assert world.cli("gc", "--undo").returncode == 0
     assert there() == [True, True, True, True]
+
+
+def test_copies_of_remote_files_go_when_they_lie_idle_and_come_back_with_undo(three_runs: World) -> None:
+    """A blob that two views share stays until the second of them goes; what was used today stays, also over the quota."""
+    world = three_runs
+    cache, state = world.root / ".mlpipe/cache/remote", world.root / ".mlpipe"
+    for name in ("one", "both", "other", "single"):
+        world.write(f".mlpipe/cache/remote/blobs/{name[:2]}/{name}", name * 1000)
+    for view, names in (("first", ("one", "both")), ("second", ("both", "other"))):
+        for name in names:
+            (cache / "views" / view).mkdir(parents=True, exist_ok=True)
+            os.link(cache / "blobs" / name[:2] / name, cache / "views" / view / f"{name}.csv")
+    world.write(".mlpipe/cache/remote/incoming/abc.part", "half")
+    world.write(".mlpipe/cache/queries/0a1b.parquet", "answer")
+
+    def there() -> set[str]:
+        return {path.name for folder in ("blobs", "views", "incoming", "../queries") for path in (cache / folder).rglob("*")}
+
+    everything = there()
+    collect(world, to_bytes=0)
+    assert there() == everything, "used today"
+    tomorrow = upkeep(world, later=2 * 86400.0)
+    os.utime(cache / "views/second", (tomorrow.now(), tomorrow.now()))
+    survey = tomorrow.survey()
+    verdict = tomorrow.plan(survey, to_bytes=0)
+    reasons = {d.because for d in verdict.going if d.holding.kind == "remote"}
+    assert reasons == {"can be fetched again, not used for 2 d"}
+    freed = sum(d.holding.size_bytes for d in verdict.going if d.holding.kind == "remote")
+    tomorrow.carry_out(survey, verdict)
+    assert there() >= {"second", "both", "other", "both.csv", "other.csv"}
+    assert not there() & {"first", "one", "single", "abc.part", "0a1b.parquet"} and freed > 3000 + 6000
+    assert (state / "cache/remote/views/second/both.csv").read_text() == "both" * 1000
+    assert world.cli("gc", "--undo").returncode == 0
+    assert there() == everything

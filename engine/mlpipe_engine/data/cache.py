@@ -15,7 +15,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -233,6 +233,8 @@ class RemoteCache:
         """A folder with these (path, digest), made once. Raises FilesystemError."""
         place = f"{self.folder}/views/{name}"
         if os.path.isdir(place) and all(self._is_blob(f"{place}/{path}", digest) for path, digest in files):
+            with suppress(OSError):
+                os.utime(place)  # it was used: collecting takes what lies idle first
             return place
         building = f"{place}.{uuid4().hex}"
         try:

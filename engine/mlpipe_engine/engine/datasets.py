@@ -200,6 +200,38 @@ class DatasetVerbs(Storing):
 
         return moved(self.dataset_manifest(record), self._find_what_is_left(record))
 
+    def moved_here(self, record: DatasetVersionRecord) -> Moved | None:
+        """As `moved`; None where a part of the dataset lies elsewhere, which would have to be asked over a network."""
+        from mlpipe_engine.data.addresses import parse_address
+
+        is_here = all(parse_address(path).is_local for path in record.definition.paths)
+        return self.moved(record) if is_here else None
+
+    def dataset_copy(self, record: DatasetVersionRecord, folder: str) -> str:
+        """The rows a table has now, as a Parquet file in `folder` that is made once for each content. Raises InputError, FilesystemError."""
+        from mlpipe_engine.data.tabular import now_utc
+        from mlpipe_engine.model.datasets import consumed_digest
+        from mlpipe_engine.model.encoding import fingerprint
+
+        stopped = record.definition.at(now_utc())
+        found = self.find(record.definition)
+        key = fingerprint("copy", [stopped.recipe, consumed_digest(stopped, found)])
+        target = os.path.join(folder, f"dataset-{key.partition(':')[2][:40]}.parquet")
+        if os.path.exists(target):
+            return target
+        part = f"{target}.{uuid4().hex}.part"
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with self.table(stopped, found) as table:
+                table.write_parquet(part)
+            os.replace(part, target)
+        except OSError as error:
+            raise FilesystemError.of(error, "keep the rows of a dataset in", folder) from error
+        finally:
+            with suppress(OSError):
+                os.unlink(part)
+        return target
+
     def _find_what_is_left(self, record: DatasetVersionRecord) -> tuple[Found, ...]:
         from dataclasses import replace
 

@@ -1,7 +1,7 @@
 """What of a store goes when space is needed, and why the rest stays. Pure: sizes, ages and costs come in, a verdict comes out.
 
 Order: what nothing refers to, then private code copies of old steps, unused snapshots, outputs (cheap to make again and large
-first), logs last. Rows of runs are never part of this: only a person removes a run.
+first), logs last. Copies of remote files go before outputs: they can be fetched again, while there is a network. Rows of runs are never part of this: only a person removes a run.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-ORDER = ("leftover", "quarantine", "environment", "code", "snapshot", "output", "logs")
+ORDER = ("leftover", "quarantine", "environment", "code", "snapshot", "remote", "output", "logs")
 """Kinds that can go, first to last."""
 YOUNG_SECONDS = 3600.0
 """Nothing younger goes, whoever asks: what is being made has no row yet."""
@@ -129,6 +129,8 @@ def _because(holding: Holding) -> str:
             return f"copy of code that ran {idle} ago"
         case "snapshot":
             return "no result that could be reused was made from it"
+        case "remote":
+            return f"can be fetched again, not used for {idle}"
         case "logs":
             return f"not needed for {idle}"
         case _:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -28,6 +29,7 @@ _CODE_STAYS = frozenset({"outputs", "logs"})
 QUARANTINE_SECONDS = 7 * 86400.0
 ENVIRONMENT_SECONDS = 30 * 86400.0
 BENCH_SECONDS = 86400.0
+REMOTE_SECONDS = 86400.0
 _USAGE_KEY = "store usage besides artifacts"
 
 
@@ -197,6 +199,7 @@ class Upkeep:
         yield from self._environments()
         yield from self._benches()
         yield from self._previews()
+        yield from self._remote_files()
 
     def _runs(self) -> tuple[dict[int, int], dict[int, float]]:
         """Rank in its pipeline and end of every run that is still in the list."""
@@ -365,6 +368,47 @@ class Upkeep:
             ), (Move(f"previews/{name}"),)  # fmt: skip
 
 
+    def _remote_files(self) -> Iterator[tuple[Holding, tuple[Move, ...]]]:
+        """Copies of what lies elsewhere. A view goes with the blobs that only it has; they share their bytes."""
+        root = os.path.join(self.state_dir, "cache", "remote")
+        blobs = {info.st_ino: (path, info) for path, info in _files(f"{root}/blobs")}
+        views = []
+        for name in _folders(f"{root}/views"):
+            inodes = {info.st_ino for _, info in _files(f"{root}/views/{name}")}
+            views.append((f"{root}/views/{name}", inodes & blobs.keys(), tree_size(f"{root}/views/{name}")[0]))
+        views.sort(key=lambda view: self._idle(view[0]), reverse=True)
+        left = dict.fromkeys(blobs, 0)
+        for _, inodes, _ in views:
+            for inode in inodes:
+                left[inode] += 1
+        for inode in [inode for inode, count in left.items() if not count]:
+            path, info = blobs[inode]
+            yield self._remote([path], info.st_size, f"remote file {os.path.basename(path)[:12]}")
+        for place, inodes, size in views:
+            alone = [blobs[inode][0] for inode in inodes if left[inode] == 1]
+            for inode in inodes:
+                left[inode] -= 1
+            yield self._remote([place, *alone], size, f"remote files {os.path.basename(place)[:12]}")
+        for folder in (f"{root}/incoming", os.path.join(self.state_dir, "cache", "queries")):
+            for path, info in _files(folder):
+                yield self._remote([path], info.st_size, f"{os.path.basename(folder)}/{os.path.basename(path)[:12]}")
+
+    def _remote(self, paths: list[str], size: int, name: str) -> tuple[Holding, tuple[Move, ...]]:
+        idle = self._idle(paths[0])
+        return Holding(
+            kind="remote", name=name, key=os.path.relpath(paths[0], self.state_dir), size_bytes=size, idle_seconds=idle,
+            age_seconds=self._age(paths[0]), kept_by="" if idle >= REMOTE_SECONDS else "used less than a day ago",
+        ), tuple(Move(os.path.relpath(path, self.state_dir)) for path in paths)  # fmt: skip
+
+    def _idle(self, path: str) -> float:
+        """By the file's own times: reading moves them once a day at least, and a view is touched when it is lent."""
+        try:
+            info = os.lstat(path)
+        except OSError:
+            return 0.0
+        return max(0.0, self.now() - max(info.st_atime, info.st_mtime, info.st_ctime))
+
+
 class _Test:
     """Asked inside the exclusive lock: may this still go? Rows are read again when somebody wrote since."""
 
@@ -392,7 +436,7 @@ class _Test:
                 case "leftover" if move.digest:
                     was_row = not holding.name.endswith("without a record")
                     return move.digest not in used and not self._why(move.digest) and (was_row or move.digest not in self._rows)
-                case "environment":
+                case "environment" | "remote":
                     return not living
                 case "snapshot":
                     return not living and not self._why(f"k1:{holding.key}")
@@ -424,6 +468,16 @@ def _folders(path: str) -> list[str]:
             return sorted(item.name for item in listing if item.is_dir(follow_symlinks=False))
     except OSError:
         return []
+
+
+def _files(root: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Plain files below a folder, with what the system says of them."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            with suppress(OSError):
+                info = os.lstat(f"{folder}/{name}")
+                if stat.S_ISREG(info.st_mode):
+                    yield f"{folder}/{name}", info
 
 
 def _code_paths(folder: str) -> list[str]:
