@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from benchmarks import peers, session, storage, tables, watching, workloads
 from benchmarks.contenders import Contender, Step
@@ -105,13 +106,12 @@ def _measure(bench: Bench, site: Site, options: argparse.Namespace) -> int:
         WORKLOADS[name](bench, site, contenders, step)
     verdicts = tuple(judge(bench.figures))
     full = not options.quick and set(names) == set(WORKLOADS)
-    texts = _profiles(bench, site, contenders, step, verdicts) if full else {}
     made = Session(
         date=date, machine=session.machine(), cores=bench.jobs, load_at_start=load, versions=versions(site, found.programs),
         absent=found.absent, figures=tuple(bench.figures), verdicts=verdicts, notes=tuple(bench.notes), load_at_end=os.getloadavg(),
-        profiles=tuple(texts),
+        profiles=(),
     )  # fmt: skip
-    print("\n".join(["", *session.as_lines(made)]))
+    print("\n".join(["", *session.as_lines(made)]), flush=True)
     if options.quick:
         print("  quick: it works; what it says about speed is worth nothing")
     text = session.as_json(made)
@@ -119,7 +119,8 @@ def _measure(bench: Bench, site: Site, options: argparse.Namespace) -> int:
         with open(path, "w") as file:
             file.write(text)
     if full:
-        _publish(made, texts)
+        texts = _profiles(bench, site, contenders, step, verdicts)
+        _publish(replace(made, profiles=tuple(texts)), texts)
     return 0
 
 

@@ -20,7 +20,7 @@ _LINES = 25
 def profile(bench: Bench, site: Site, contenders: list[Contender], step: Step, name: str) -> str:
     """The text of one profile, one of TITLES. Prereq for pages: W9 was measured in this session."""
     path = os.path.join(site.root, f"{name}.prof")
-    traced = [sys.executable, "-m", "cProfile", "-o", path]
+    traced = [os.path.join(os.path.dirname(site.ours), "python"), str(PROGRAMS / "traced.py"), path]
     if name == "pages":
         bench.time([*traced, str(PROGRAMS / "store_pages.py"), site.folder("store-100000"), "200"], site.root)
         return _text(name, path)

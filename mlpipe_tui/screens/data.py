@@ -65,7 +65,7 @@ class DataView(View):
     HELP = (
         "What the pipeline reads and what its steps wrote. Enter shows rows; S asks in SQL over all tables of the list, Esc goes back to the rows.\n"
         "/ keeps rows: plan=fiber tenure>=12 name:ann !word. F looks at all rows of a column; Diff compares with the version before.\n"
-        "Datasets are the registered ones; \"data moved\" means that the files are others now than those the version was registered with."
+        'Datasets are the registered ones; "data moved" means that the files are others now than those the version was registered with.'
     )
     CHANGING = frozenset({"export"})
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -260,7 +260,9 @@ class DataView(View):
             place, previews = self._place_of(item), self.previews
             self.table.open(lambda: Table.open(place() if callable(place) else place, previews))
         elif item.version:
-            self.table.open(None, empty=f"{item.name} v{item.version}: a dataset of files ({item.path}); Lineage lists its versions")
+            self.table.open(
+                None, empty=f"{item.name} v{item.version}: a dataset of files ({item.path}); Lineage lists its versions"
+            )
         else:
             said = item.note or f"no table (Parquet, CSV or JSON); it lies at {item.path}"
             self.table.open(None, empty=f"{item.name}: {said}")

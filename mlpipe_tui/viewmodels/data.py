@@ -91,7 +91,11 @@ def item_cells(item: Item, glyphs: Glyphs) -> tuple[Span, ...]:
     """Sign and name, and how much it is."""
     if item.version:
         told = f"v{item.version}{' data moved' if item.moved else ''}"
-        return (f"  {glyphs.data} ", "warning" if item.moved else "primary"), (item.name, ""), (told, "warning" if item.moved else "muted")
+        return (
+            (f"  {glyphs.data} ", "warning" if item.moved else "primary"),
+            (item.name, ""),
+            (told, "warning" if item.moved else "muted"),
+        )
     sign = glyphs.state(item.state) if item.state is not None else glyphs.data
     tone: Tone = (
         "bad" if item.state is State.FAILED else "muted" if not item.path else "good" if item.state is not None else "primary"
@@ -107,7 +111,7 @@ def profile_lines(profile: Profile, glyphs: Glyphs) -> list[Line]:
     share = profile.nulls / profile.rows
     head = Line.of(
         (profile.column, "strong"),
-        f"  {profile.rows:,} rows",
+        f"  {words.count(profile.rows, 'row')}",
         (" (the first ones; F looks at all)", "warning") if profile.sampled else "",
     )
     lines = [
@@ -207,7 +211,13 @@ def dataset_lines(shot: ShelfShot, item: Item) -> list[Line]:
     for record in versions:
         files = f"{words.count(record.file_count, 'file')}, {words.size(record.size_bytes)}"
         about = ", ".join(filter(None, (record.description, *(f"{name}={value}" for name, value in record.tags))))
-        lines.append(Line.of((f"  v{record.version:<4} ", "accent"), f"{record.created_at[:16].replace('T', ' ')}  {files}", (f"  {about}", "muted")))
+        lines.append(
+            Line.of(
+                (f"  v{record.version:<4} ", "accent"),
+                f"{record.created_at[:16].replace('T', ' ')}  {files}",
+                (f"  {about}", "muted"),
+            )
+        )
         lines.append(Line.of(("        ", "muted"), ", ".join(record.definition.paths)))
     return lines
 
@@ -224,11 +234,21 @@ def dataset_difference(found: DatasetDiff, glyphs: Glyphs) -> list[Line]:
         if len(paths) > _MOST_FILES:
             lines.append(Line.of((f"  {sign} ", tone), f"and {len(paths) - _MOST_FILES:,} more files"))
     for change in found.schema:
-        lines.append(Line.of((f"  {glyphs.differs} {change.column}  ", "warning"), f"{change.before or 'not there'} {glyphs.arrow} {change.after or 'not there'}"))
+        lines.append(
+            Line.of(
+                (f"  {glyphs.differs} {change.column}  ", "warning"),
+                f"{change.before or 'not there'} {glyphs.arrow} {change.after or 'not there'}",
+            )
+        )
     if found.rows is not None:
         lines += _rows_difference(found.rows, glyphs)
     for figure in found.statistics:
-        lines.append(Line.of((f"  {glyphs.differs} {figure.column}  ", "warning"), f"{figure.statistic} {cell(figure.before)} {glyphs.arrow} {cell(figure.after)}"))
+        lines.append(
+            Line.of(
+                (f"  {glyphs.differs} {figure.column}  ", "warning"),
+                f"{figure.statistic} {cell(figure.before)} {glyphs.arrow} {cell(figure.after)}",
+            )
+        )
     if found.same:
         lines.append(Line.of(("  nothing differs", "muted")))
     elif found.rows is None and found.files:
@@ -243,7 +263,11 @@ def _rows_difference(rows: RowsDiff, glyphs: Glyphs) -> list[Line]:
     by = f" by {', '.join(rows.key)}" if rows.key else ""
     changed = f", {rows.changed:,} changed" if rows.key else ""
     lines = [
-        Line.of((f"  rows{by}  ", "muted"), f"{rows.before:,} {glyphs.arrow} {rows.after:,}", (f"  {rows.added:,} added, {rows.removed:,} removed{changed}", "warning"))
+        Line.of(
+            (f"  rows{by}  ", "muted"),
+            f"{rows.before:,} {glyphs.arrow} {rows.after:,}",
+            (f"  {rows.added:,} added, {rows.removed:,} removed{changed}", "warning"),
+        )
     ]
     if rows.note:
         lines.append(Line.of((f"    {rows.note}", "muted")))

@@ -15,11 +15,11 @@ from xml.sax.saxutils import escape
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY / "engine"), str(REPOSITORY), str(REPOSITORY / "tests")]
 
-from mlpipe_tui.screens.data import SqlBox  # noqa: E402
 from tui.piloted import Desk, piloted  # noqa: E402
 from tui.projects import small  # noqa: E402
 from worlds import World  # noqa: E402
 
+from mlpipe_tui.screens.data import SqlBox  # noqa: E402
 
 SECONDS = 3.5
 """So long each picture of the tour stands."""
@@ -40,9 +40,7 @@ def as_tour(pictures: list[tuple[str, str]]) -> str:
         f' fill="#4a6">{escape(told)}</text></g>\n'
         for at, (told, picture) in enumerate(pictures)
     )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height + 36:g}">\n<style>\n{style}</style>\n{scenes}</svg>\n'
-    )
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height + 36:g}">\n<style>\n{style}</style>\n{scenes}</svg>\n'
 
 
 def main() -> None:
@@ -92,7 +90,7 @@ def main() -> None:
             await desk.wait("(baseline)", "Against run 1")
             keep(desk, "runs")
             scene(desk, "2: all runs, and what made each of them another")
-            await desk.press("home", "space", "end", "space", "c")
+            await desk.press("home", "down", "space", "end", "space", "c")
             await desk.wait("Compare 2 runs", "rate")
             scene(desk, "Space, c: two runs side by side, only what differs")
             await desk.press("3")

@@ -1,7 +1,8 @@
 """What of a store goes when space is needed, and why the rest stays. Pure: sizes, ages and costs come in, a verdict comes out.
 
 Order: what nothing refers to, then private code copies of old steps, unused snapshots, outputs (cheap to make again and large
-first), logs last. Copies of remote files go before outputs: they can be fetched again, while there is a network. Rows of runs are never part of this: only a person removes a run.
+first), logs last. Copies of remote files go before outputs: they can be fetched again, while there is a network. Rows of runs are never
+part of this: only a person removes a run.
 """
 
 from __future__ import annotations

@@ -267,6 +267,8 @@ class RunParts:
 
     def in_order(self, attempts: list[T], step_of: Callable[[T], StepSpec]) -> list[T]:
         """As they should start: those of targets with low priority last."""
+        if not self.decisions.resolver.has_low_priority:
+            return list(attempts)
         return sorted(attempts, key=lambda attempt: self._compute(step_of(attempt)).priority == "lowpriority")
 
     def _compute(self, step: StepSpec) -> ComputeConfig:

@@ -279,6 +279,11 @@ class Resolver:
     def compute(self, name: str) -> ComputeConfig:
         return self._config.compute(name)
 
+    @cached_property
+    def has_low_priority(self) -> bool:
+        """Whether a step may have to wait for others although it is ready."""
+        return any(target.priority == "lowpriority" for target in self._config.computes)
+
     def surroundings(self, step: StepSpec, compute: str) -> Surroundings:
         """How things that earlier executions used undeclared are now."""
         from mlpipe_engine.executors import audit

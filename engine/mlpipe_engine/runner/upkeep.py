@@ -151,11 +151,13 @@ class Upkeep:
         deadline = time.monotonic() + seconds
         if self.quota == "off" or not self._may_be_full():
             return None
-        survey = self.survey()
-        self._remember_usage(survey)
-        limit = self.limit_bytes(survey.used_bytes)
-        if limit is None or survey.used_bytes <= limit:
+        usage = self._usage()
+        self._remember_usage(usage)
+        used = sum(usage.values())
+        limit = self.limit_bytes(used)
+        if limit is None or used <= limit:
             return None
+        survey = self.survey()
         done = self.carry_out(survey, self.plan(survey), deadline=deadline)
         emptied = self.trash.empty(older_than_seconds=3600.0)
         self._forget_usage()
@@ -171,8 +173,8 @@ class Upkeep:
         limit = self.limit_bytes(used)
         return limit is not None and (used > 0.8 * limit or self.now() - float(when) > 86400.0)
 
-    def _remember_usage(self, survey: Survey) -> None:
-        besides = survey.used_bytes - survey.usage["outputs"]
+    def _remember_usage(self, usage: dict[str, int]) -> None:
+        besides = sum(usage.values()) - usage["outputs"]
         with self.database.write() as db:
             db.execute("INSERT OR REPLACE INTO project (key, value) VALUES (?, ?)", (_USAGE_KEY, f"{self.now():.0f} {besides}"))
 
@@ -366,7 +368,6 @@ class Upkeep:
                 kind="leftover", name=f"previews/{name}", key=f"previews/{name}", size_bytes=tree_size(path)[0], idle_seconds=idle,
                 age_seconds=self._age(path), kept_by="" if idle >= BENCH_SECONDS else "looked into less than a day ago",
             ), (Move(f"previews/{name}"),)  # fmt: skip
-
 
     def _remote_files(self) -> Iterator[tuple[Holding, tuple[Move, ...]]]:
         """Copies of what lies elsewhere. A view goes with the blobs that only it has; they share their bytes."""
