@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -413,10 +414,14 @@ class PipelineView(View):
         if (self.planning or shot is None) and self.planned is not None and self.planned.plan is not None:
             plan = next((step for step in self.planned.plan.steps if step.step == name), None)
             if plan is not None:
-                return why.of_plan(plan, self.planned.spec, now)
+                return self._here(why.of_plan(plan, self.planned.spec, now))
         if shot is not None and self.tui.shot is not None and not self.planning:
-            return why.of_step(shot, self.tui.shot.spec, now)
+            return self._here(why.of_step(shot, self.tui.shot.spec, now))
         return None
+
+    def _here(self, answer: why.Why) -> why.Why:
+        """With the place of its definition as seen from the project."""
+        return replace(answer, where=answer.where.removeprefix(self.tui.root + os.sep))
 
     def _show_metrics(self, name: str, step: StepSpec, shot: StepShot | None) -> None:
         """Numbers in rows; those with a course also as lines, where there is room below."""

@@ -35,10 +35,11 @@ def as_tour(pictures: list[tuple[str, str]]) -> str:
         f"@keyframes scene {{ 0% {{ visibility: visible; }} {share:.4f}% {{ visibility: hidden; }} }}\n"
         + "".join(f".scene-{at} {{ animation-delay: {at * SECONDS:g}s; }}\n" for at in range(len(pictures)))
     )
+    sized = [re.sub(r"<svg ", f'<svg width="{width:g}" height="{height:g}" ', picture, count=1) for _, picture in pictures]
     scenes = "".join(
-        f'<g class="scene scene-{at}">{picture}<text x="12" y="{height + 24:.0f}" font-family="DejaVu Sans Mono, monospace" font-size="17"'
+        f'<g class="scene scene-{at}">{sized[at]}<text x="12" y="{height + 24:.0f}" font-family="DejaVu Sans Mono, monospace" font-size="17"'
         f' fill="#4a6">{escape(told)}</text></g>\n'
-        for at, (told, picture) in enumerate(pictures)
+        for at, (told, _) in enumerate(pictures)
     )
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height + 36:g}">\n<style>\n{style}</style>\n{scenes}</svg>\n'
 

@@ -105,7 +105,9 @@ def test_a_day_with_the_sample_project(sample: World, columns: int, rows: int) -
         window.press("Enter")
         window.wait("run 3 failed")
         window.press("w")
-        window.wait("run 4 failed", *["watch on"] * (columns > 60))  # what failed is tried again; the header says so where there is room
+        window.wait(
+            "run 4 failed", *["watch on"] * (columns > 60)
+        )  # what failed is tried again; the header says so where there is room
         source.write_text(text.replace('"guessing"', '"always"'))
         window.wait("run 5 succeeded 3/3")
         window.press("w")
