@@ -117,7 +117,7 @@ def test_a_day_with_the_sample_project(sample: World, columns: int, rows: int) -
         window.press("Space", "Down", "Space", "c")
         window.wait("Compare 2 runs", "metrics")
         window.press("3")
-        window.wait("iris", "Datasets")
+        window.wait("Data ·", "comparison")
         window.press("S")
         window.wait("SELECT * FROM")
         window.press("C-a", "C-k")

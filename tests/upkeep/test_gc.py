@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from mlpipe_engine.engine import Engine
 from mlpipe_engine.errors import MlpipeError
+from mlpipe_engine.model.states import State
+from mlpipe_engine.runner import hosting
 from mlpipe_engine.runner.upkeep import Collected, Upkeep
 from mlpipe_engine.store.share import Uses
 from worlds import REPOSITORY, World
@@ -237,6 +239,37 @@ def test_a_killed_collection_loses_nothing(three_runs: World, renames: int) -> N
     assert artifacts(world) == before
     assert world.run(parameters={"n": 1}).ran == set()
     assert not (world.root / ".mlpipe/quarantine").exists()
+
+
+def test_what_goes_between_plan_and_run_is_made_again_and_all_below_is_decided_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """The step above makes other bytes each time: what was planned for the step below rests on bytes that are gone."""
+    world.define(
+        "o, q = PipelineData('o'), PipelineData('q')\nn = PipelineParameter('n', 1)\n"
+        "p = Pipeline(ws, [CommandStep(['sh', '-c', 'date +%N > $0', o], name='first', outputs=[o]),\n"
+        "    CommandStep(['sh', '-c', 'cat $0 > $1; echo $2 >> $1', o, q, n], name='second', inputs=[o], outputs=[q])], name='p')"
+    )
+    before = world.run().output("first", "o")
+    make_parts = hosting._parts
+
+    def collected_first(*words: object) -> object:
+        monkeypatch.setattr(hosting, "_parts", make_parts)
+        for path in artifacts_of(world):
+            if (path / "data" if path.is_dir() else path).read_bytes() == before:
+                os.rename(path, world.root / "gone")
+        return make_parts(*words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hosting, "_parts", collected_first)
+    done = world.run(parameters={"n": 2})
+    assert done.ran == {"first", "second"} and done.record.state is State.SUCCEEDED
+    made = done.output("first", "o")
+    assert made != before and done.output("second", "q") == made + b"2\n"
+    assert world.plan(parameters={"n": 2}) == {"first": "Reuse", "second": "Reuse"}, "recorded under what it was really made from"
+
+
+def artifacts_of(world: World) -> list[Path]:
+    return list((world.root / ".mlpipe/artifacts").glob("*/*"))
 
 
 def test_gc_beside_writers_takes_nothing_that_is_used(tmp_path: Path) -> None:

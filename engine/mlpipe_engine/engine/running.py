@@ -229,6 +229,9 @@ class Running(DatasetVerbs):
             )  # fmt: skip
             host_run(site, run, decisions, selection, sink)
             self._register_outputs(run, decisions)
+        except InputError as error:  # before its first step: a result that it takes as it is is gone
+            self._close_run(run, State.FAILED, str(error))
+            raise
         finally:
             uses.close()
             locks.unlock(lock)

@@ -92,6 +92,8 @@ class Decisions:
         self._default_compute = default_compute
         self._trees = Trees(snapshots)
         self._outputs: dict[tuple[str, str], str] = {}
+        self._assumed: dict[tuple[str, str], str] = {}
+        """Of steps that the run leaves out: nothing makes them again."""
         self._changed: dict[str, tuple[str, str]] = {}
         self.expected: dict[str, float] = results.expected_seconds(spec.name) if results else {}
         self.lost: list[tuple[str, str]] = []
@@ -110,7 +112,7 @@ class Decisions:
         """The same pipeline and options, with nothing decided yet, on what `resolver` sees."""
         other = copy(self)
         other.resolver = resolver
-        other._outputs, other._changed, other._planned = {}, {}, {}
+        other._outputs, other._assumed, other._changed, other._planned = {}, {}, {}, {}
         other.lost, other.refreshed, other._checked = [], {}, {}
         other._first = {}
         other.epoch = self._results.epoch() if self._results else 0
@@ -126,6 +128,7 @@ class Decisions:
         self._database, self._results, self.artifacts = database, results, artifacts
         self.lost.clear()
         self._checked.clear()  # from here on what is looked at is also protected from being collected
+        self._outputs = dict(self._assumed)  # those of planned steps are noted again as each is decided
         for digest in filter(None, self._outputs.values()):
             if not self._intact(digest):
                 raise InputError(
@@ -180,7 +183,12 @@ class Decisions:
                 where=step.where,
                 hint=f"Run it first: mlpipe-tui run {self.spec.name} --step {step.name!r}",
             )
-        self.note_outputs(step.name, dict(result.outputs))
+        self.leave_out(step.name, result)
+
+    def leave_out(self, step: str, result: Result) -> None:
+        """The run takes this result of a step as it is, and does not look at the step."""
+        self.note_outputs(step, dict(result.outputs))
+        self._assumed |= {(step, name): digest for name, digest in result.outputs}
 
     def manifest(self, step: StepSpec) -> tuple[Manifest, Tree | None]:
         """Prereq: the outputs of every step before it are noted. Raises InputError, SnapshotError, EnvironmentProblem."""
@@ -259,6 +267,10 @@ class Decisions:
         planned = self._planned.pop(step.name, None)
         if planned is not None and (isinstance(planned.decision, Execute) or self._whole(planned.decision.result)):  # type: ignore[union-attr]
             return planned
+        if (
+            planned is not None
+        ):  # collected or damaged since: it runs, and what was decided of steps below rests on bytes that may be others
+            self._planned.clear()
         skipped = self._skip(step, metrics)
         expected = self.expected.get(step.name)
         if skipped is not None:

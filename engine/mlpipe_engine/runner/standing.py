@@ -592,7 +592,7 @@ class Standing:
         for name in {parent for step in plans for parent in self._parents[step]} - plans.keys():
             plan = self._plans.get(name)
             if plan is not None and isinstance(plan.decision, Reuse):
-                decisions.note_outputs(name, dict(plan.decision.result.outputs))
+                decisions.leave_out(name, plan.decision.result)
             else:
                 decisions.assume(self._steps[name])
         for name in self._names(plans):
