@@ -53,11 +53,12 @@ class Ahead:
         window = {"window_seconds": 0.0} if executor is not None else {}  # of a rehearsal nobody waits for the end
         self.recorder = Recorder(state_dir, _nothing_yet, self.journal, merges=False, **window)
         self.leases = _leases(config)
-        with suppress(MlpipeError):
-            self.leases.open()
         self.laid = Laid(os.path.join(state_dir, "spare", uuid4().hex))
         self._life = f"{self.laid.folder}/life"
-        self._lock = try_lock(self._life, f"pid {os.getpid()}")
+        self._lock: int | None = None
+        with suppress(MlpipeError):  # the run tries again, and tells what is wrong
+            self.leases.open()
+            self._lock = try_lock(self._life, f"pid {os.getpid()}")
 
     def take_lock(self, path: str) -> int | None:
         """That of the run, as `locks.try_lock` gives it; made ahead, it only gets its name now."""
