@@ -56,8 +56,9 @@ def set_times(world: World) -> None:
 
 
 def as_anywhere(screen: str) -> str:
-    """Without what is another each time: the id of a run, the folder of the test and what its length moves."""
+    """Without what is another each time: the id of a run, how much is installed, the folder of the test and what its length moves."""
     screen = re.sub(r"\b[0-9a-f]{32}\b", "0" * 32, screen)
+    screen = re.sub(r"\b\d+ distributions", lambda found: "n distributions".rjust(len(found.group())), screen)
     screen = re.sub(r"[^│\n]*(File \"|snapshots\d+/churn)[^│\n]*", " (a path) ", screen)
     return re.sub(r"(?m)^│[ ▏▎▍▌▋▊▉█]*[▏▎▍▌▋▊▉█][ ▏▎▍▌▋▊▉█]*│$", lambda found: f"│{' ' * (len(found.group()) - 2)}│", screen)
 
