@@ -7,6 +7,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 from mlpipe_engine.model import wire
 from mlpipe_engine.model.manifest import Manifest, ManifestEntry, Section
@@ -112,4 +113,10 @@ def pairs(items: Iterable[tuple[str, object]]) -> str:
 
 
 def unpairs(text: object) -> tuple[tuple[str, str], ...]:
-    return tuple((name, value) for name, value in json.loads(str(text))) if text else ()
+    return _read_pairs(str(text)) if text else ()
+
+
+@lru_cache(maxsize=256)
+def _read_pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """Neighbouring runs have the same tags and properties, and outputs of reused steps are those of the run before."""
+    return tuple((name, value) for name, value in json.loads(text))
