@@ -331,9 +331,9 @@ class DataView(View):
         wanted = (f"{item.name} {item.moved}", item.version)
         if self._diff_of != wanted:
             self._diff_of, self._diff = wanted, []
-            glyphs = self.tui.glyphs
+            glyphs, is_table = self.tui.glyphs, bool(item.kind)
             self.tui.bridge.work("data-diff", lambda engine: [
-                line for found in difference(item.name)(engine) for line in data.dataset_difference(found, glyphs)
+                line for found in difference(item.name)(engine) for line in data.dataset_difference(found, glyphs, is_table=is_table)
             ], self._got_diff)  # fmt: skip
         self.document.show(self._diff or [Line.of(("comparing ...", "muted"))])
 

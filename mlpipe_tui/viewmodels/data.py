@@ -222,8 +222,8 @@ def dataset_lines(shot: ShelfShot, item: Item) -> list[Line]:
     return lines
 
 
-def dataset_difference(found: DatasetDiff, glyphs: Glyphs) -> list[Line]:
-    """What differs between two versions of a dataset: definition, files, columns, rows, figures."""
+def dataset_difference(found: DatasetDiff, glyphs: Glyphs, *, is_table: bool = True) -> list[Line]:
+    """What differs between two versions of a dataset: definition, files, and of a table columns, rows, figures."""
     lines = [Line.of((f"{found.before} {glyphs.arrow} {found.after}", "strong"))]
     lines += [Line.of((f"  {part}  ", "muted"), f"{old} {glyphs.arrow} {new}") for part, old, new in found.definition]
     signed: tuple[tuple[str, Tone, tuple[str, ...]], ...] = (
@@ -251,7 +251,7 @@ def dataset_difference(found: DatasetDiff, glyphs: Glyphs) -> list[Line]:
         )
     if found.same:
         lines.append(Line.of(("  nothing differs", "muted")))
-    elif found.rows is None and found.files:
+    elif is_table and found.rows is None and found.files:
         lines.append(Line.of(("  rows cannot be compared: the files of one version are no longer there", "warning")))
     return lines
 
