@@ -55,7 +55,10 @@ def limited(campaign: Campaign, option: str, value: int) -> None:
         for path in (subject.root, subject.runtime, *subject.root.rglob("*")):
             shutil.chown(path, 65534, 65534)
         words = [*_AS_NOBODY, *words]
-    _judge(campaign, where, subject, subject.run(1, command=words))
+    first = subject.run(1, command=words)
+    if option == "-u":  # leases belong to a user; the next run is another's
+        shutil.rmtree(subject.runtime / "mlpipe-tui", ignore_errors=True)
+    _judge(campaign, where, subject, first)
 
 
 def small(campaign: Campaign, what: str, value: int) -> None:

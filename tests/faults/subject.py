@@ -233,7 +233,7 @@ class Ended:
     def bad_manners(self) -> list[str]:
         """What no command may do, whatever happens to it."""
         found = ["hung for more than a minute"] if self.hung else []
-        text = self.out + self.err
+        text = re.sub(r"(?m)^  \| .*$", "", self.out + self.err)  # the last words of a step are its own
         if "Traceback (most recent call last)" in text or "mlpipe_engine/" in text:
             found.append(f"a traceback of ours: {text[-1500:]}")
         if self.code == 70 or "internal error" in text:
