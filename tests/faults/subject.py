@@ -164,7 +164,7 @@ class Subject:
     def wrong_outputs(self, n: int) -> list[str]:
         """Of the last run with this value that ended well: outputs that do not have the bytes they should."""
         sql = """SELECT s.name, s.outputs FROM step_runs s JOIN runs r ON coalesce(r.mirrors, r.number) = s.run WHERE r.parameters = ?
-            AND r.state IN ('succeeded', 'reused') AND r.number = (SELECT max(number) FROM runs WHERE parameters = r.parameters)"""
+            AND r.number = (SELECT max(number) FROM runs WHERE parameters = r.parameters AND state IN ('succeeded', 'reused'))"""
         found: dict[str, Path] = {}
         for name, outputs in self.rows(sql, (f'[["n",{n}]]',)):
             for digest in re.findall(r":([0-9a-f]{64})", str(outputs)):

@@ -53,8 +53,10 @@ def round_of(campaign: Campaign, subject: Subject, n: int, *, victim: bool, proc
     for step in STEPS:
         if (not victim and made[step] != 1) or not 1 <= made[step] <= 2:
             problems.append(f"step {step} was made {made[step]} times")
-    if victim and sum(made.values()) > len(STEPS) + 1:
-        problems.append(f"more than the running step was done again: {made}")
+    for one, ended in zip(started, ends, strict=True):
+        again = [step for step in STEPS if step in ended.printed and made[step] > 1]
+        if one is killed and again:  # what it had not told yet was not kept yet: ends are recorded in groups
+            problems.append(f"{', '.join(again)} had been told as done by the one that was killed, and was made again: {made}")
     problems += subject.damage() + subject.wrong_outputs(n)
     if spread > 1:
         campaign.notes.append(f"round {n} took {spread:.1f} s to start")
