@@ -269,7 +269,7 @@ class Decisions:
             return planned
         if (
             planned is not None
-        ):  # collected or damaged since: it runs, and what was decided of steps below rests on bytes that may be others
+        ):  # collected or damaged since: what was decided of steps below rests on bytes that may be others now
             self._planned.clear()
         skipped = self._skip(step, metrics)
         expected = self.expected.get(step.name)
